@@ -1,0 +1,340 @@
+//! Everything that can be done, as one closed enum, and the names of what it can be done to.
+//!
+//! A [`Proposal`] is what a plugin wants, still in its own words. An [`Action`] is the same after every name was checked
+//! and resolved to one real thing; only `authorise` makes one. Names are newtypes that cannot be wrong, since
+//! the Docker client puts them into a URL as they are. Absent on purpose: any action that runs a free command.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A word of a name: what Docker allows for containers (`[a-zA-Z0-9][a-zA-Z0-9_.-]*`), at most 255 characters.
+fn is_name(text: &str) -> bool {
+    text.len() <= 255
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $type {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                if is_name(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    let shown: String = text.chars().take(80).collect();
+                    Err(format!(concat!("`{}` is not the name of ", $what, ": letters, digits, _ . - are allowed"), shown.escape_debug()))
+                }
+            }
+        }
+        impl TryFrom<String> for $type {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// The operator's name of a Docker host, a key of `docker.hosts`.
+    DockerHost,
+    "a Docker host"
+);
+name!(
+    /// The name of a container, without the leading `/` of Docker's own answers.
+    ContainerName,
+    "a container"
+);
+name!(
+    /// A container's id as the engine gave it.
+    ContainerId,
+    "a container's id"
+);
+name!(
+    /// One host of an Ansible inventory; never a pattern.
+    InventoryHost,
+    "an inventory host"
+);
+
+/// A container on a Docker host, written `local/nginx-demo`. Target's locks and brakes hang on this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target {
+    /// Which engine.
+    pub host: DockerHost,
+    /// Which container there.
+    pub container: ContainerName,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.container)
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, container) = text.split_once('/').ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            format!("`{}` is not a target: write docker-host/container, such as local/nginx-demo", shown.escape_debug())
+        })?;
+        Ok(Self { host: host.parse()?, container: container.parse()? })
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> Self {
+        target.to_string()
+    }
+}
+
+/// A kind of action, as declared by plugins and written in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// Stop and start a container.
+    #[serde(rename = "docker.restart")]
+    DockerRestart,
+    /// Start a container.
+    #[serde(rename = "docker.start")]
+    DockerStart,
+    /// Stop a container.
+    #[serde(rename = "docker.stop")]
+    DockerStop,
+    /// Run a playbook.
+    #[serde(rename = "ansible.playbook")]
+    AnsiblePlaybook,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::DockerRestart, Self::DockerStart, Self::DockerStop, Self::AnsiblePlaybook];
+
+    /// The word, such as `docker.restart`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::DockerRestart => "docker.restart",
+            Self::DockerStart => "docker.start",
+            Self::DockerStop => "docker.stop",
+            Self::AnsiblePlaybook => "ansible.playbook",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What can be done to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DockerVerb {
+    /// Stop (if running), then start.
+    Restart,
+    /// Start.
+    Start,
+    /// Stop.
+    Stop,
+}
+
+impl DockerVerb {
+    /// The kind of action this is.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Restart => Kind::DockerRestart,
+            Self::Start => Kind::DockerStart,
+            Self::Stop => Kind::DockerStop,
+        }
+    }
+}
+
+/// What a plugin wants, in its own words: nothing here was checked yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proposal {
+    /// Something with a container.
+    Docker {
+        /// What.
+        verb: DockerVerb,
+        /// The name the plugin gave, hopefully a [`Target`].
+        target: String,
+        /// Seconds the container may take to stop; `None`: its own setting.
+        #[serde(default)]
+        grace_seconds: Option<u32>,
+    },
+    /// Run a playbook.
+    Playbook {
+        /// Path inside the playbook folder.
+        name: String,
+        /// The target it is meant to help.
+        about: String,
+        /// The inventory host; `None`: the one configured for `about`.
+        #[serde(default)]
+        host: Option<String>,
+        /// Names and JSON texts.
+        #[serde(default)]
+        variables: Vec<(String, String)>,
+    },
+}
+
+impl Proposal {
+    /// The kind of action it asks for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Docker { verb, .. } => verb.kind(),
+            Self::Playbook { .. } => Kind::AnsiblePlaybook,
+        }
+    }
+
+    /// The name of the target as the plugin wrote it.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Docker { target, .. } => target,
+            Self::Playbook { about, .. } => about,
+        }
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Docker { target, .. } => write!(f, "{} {}", self.kind(), target.escape_debug()),
+            Self::Playbook { name, about, .. } => write!(f, "{} {} about {}", self.kind(), name.escape_debug(), about.escape_debug()),
+        }
+    }
+}
+
+/// One typed thing that can be done to one real target, as authorised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Something with a container.
+    Docker {
+        /// What.
+        verb: DockerVerb,
+        /// The container's name.
+        target: Target,
+        /// The id it had when it was authorised: the action is done to this id and no other.
+        container: ContainerId,
+        /// When that container had last been started (RFC 3339, as the engine says it); tells after a crash whether the action took place.
+        started_at: String,
+        /// Seconds it may take to stop; `None`: the container's own setting.
+        #[serde(default)]
+        grace_seconds: Option<u32>,
+    },
+    /// Run a playbook.
+    Playbook {
+        /// Path inside the playbook folder, normalised, without `..`.
+        name: String,
+        /// The target it is meant to help; lock and brakes hang on it.
+        about: Target,
+        /// The only host it may touch (`--limit`).
+        host: InventoryHost,
+        /// The Ansible profile it runs with.
+        profile: String,
+        /// Granted names and their JSON values.
+        #[serde(default)]
+        variables: BTreeMap<String, serde_json::Value>,
+    },
+}
+
+impl Action {
+    /// The kind of action.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Docker { verb, .. } => verb.kind(),
+            Self::Playbook { .. } => Kind::AnsiblePlaybook,
+        }
+    }
+
+    /// The target whose lock and brakes it uses.
+    pub fn target(&self) -> &Target {
+        match self {
+            Self::Docker { target, .. } => target,
+            Self::Playbook { about, .. } => about,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Docker { target, container, .. } => {
+                write!(f, "{} {target} ({})", self.kind(), container.as_str().get(..12).unwrap_or(container.as_str()))
+            }
+            Self::Playbook { name, about, host, .. } => write!(f, "{} {name} on {host} about {about}", self.kind()),
+        }
+    }
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It did what it should.
+    Succeeded,
+    /// It did not.
+    Failed,
+    /// Its deadline passed; it may still have an effect.
+    TimedOut,
+    /// Paramedic was stopped meanwhile: whether it took place was looked up, as far as it can be.
+    Interrupted,
+}
+
+impl Ending {
+    /// The word used in the contract and the journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed-out",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// How an execution ended, and what there is to say about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How.
+    pub ending: Ending,
+    /// One sentence; holds the engine's or the playbook's own error text. At most 4000 characters.
+    pub message: String,
+    /// Lines of output that were kept, bounded; terminal escapes are gone.
+    #[serde(default)]
+    pub output: Vec<String>,
+}

@@ -1,0 +1,4 @@
+//! The eyes: what Paramedic can read of the world. Nothing in this room can change anything.
+pub mod alertmanager;
+pub mod docker;
+pub mod prometheus;
