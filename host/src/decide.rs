@@ -71,7 +71,7 @@ impl Decider {
     }
 
     async fn ask_all(&self, question: &Question, brief: impl Fn(serde_json::Value) -> Brief) -> Vec<Answer> {
-        let first = question.incident.questions == 0;
+        let first = question.incident.answers == 0;
         let mut answers = Vec::new();
         let mut taken = false;
         for Loaded { policy, plugin } in &self.policies {
