@@ -124,7 +124,7 @@ impl Healer {
                 Ok(Then::Over) => return,
                 Err(failure) => {
                     error!(incident = %id, %failure, "An incident cannot go on; trying again");
-                    self.rest(news, backoff).await;
+                    let _ = self.rest(news, backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
@@ -340,13 +340,13 @@ impl Healer {
     }
 
     /// Sleeps until there is news, `at most` has passed, or the server stops.
-    async fn rest<T: Default>(&self, news: &Notify, at_most: Duration) -> T {
+    async fn rest(&self, news: &Notify, at_most: Duration) -> Result<(), JournalError> {
         tokio::select! {
             () = news.notified() => {}
             () = tokio::time::sleep(at_most) => {}
             () = self.shutdown.requested() => {}
         }
-        T::default()
+        Ok(())
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {

@@ -4,6 +4,8 @@
 //! [`Incident::next`] is the one place that says what may happen next; the healer does it and writes down what came of it.
 //! Absent on purpose: clocks, waiting, any doing.
 
+pub mod timeline;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
