@@ -99,12 +99,12 @@ impl Stop {
 /// Who says yes or no.
 #[derive(Debug)]
 pub struct Authoriser {
-    /// Where intents are written.
-    pub journal: Journal,
     /// The containers.
     pub engines: Arc<Engines>,
-    /// Where silences are, if there is one.
-    pub alertmanager: Option<Arc<Alertmanager>>,
+    /// Where silences are.
+    pub alertmanagers: Vec<Arc<Alertmanager>>,
+    /// Labels that do not count for identity.
+    pub drop: Arc<[String]>,
     /// Playbooks and inventories, if there are any.
     pub ansible: Option<Arc<ansible::Settings>>,
     /// While this file exists nothing is done.
@@ -131,10 +131,10 @@ impl Authoriser {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub async fn authorise(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Authorised, JournalError> {
+    pub async fn authorise(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Authorised, JournalError> {
         let actions = match self.check(claim, proposals).await {
             Ok(actions) => actions,
-            Err(stop) => return self.write_stop(claim.incident, stop).await,
+            Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
         let incident = claim.incident;
         let (attempt, first) = (incident.next_attempt(), incident.next_intent());
@@ -142,14 +142,14 @@ impl Authoriser {
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
         append.spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
-        match self.journal.append(append).await? {
+        match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
             Appended::Braked { key, after, holder } => {
                 let stop = self.braked(&key, after, holder.as_ref(), &proposals[0]);
-                self.write_stop(incident, stop).await
+                write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
             Appended::Fenced => Err(JournalError::NotDone("another server has taken over this journal".to_owned())),
@@ -160,28 +160,19 @@ impl Authoriser {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn would(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Result<Vec<Action>, Stop>, JournalError> {
+    pub async fn would(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Result<Vec<Action>, Stop>, JournalError> {
+        // Asked again and again while it is held: what costs nothing comes first here.
+        if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
+            return Ok(Err(stop));
+        }
         let actions = match self.check(claim, proposals).await {
             Ok(actions) => actions,
             Err(stop) => return Ok(Err(stop)),
         };
         let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
-        match self.journal.room(&claim.incident.id, &spend).await? {
+        match journal.room(&claim.incident.id, &spend).await? {
             Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
             _ => Ok(Ok(actions)),
-        }
-    }
-
-    async fn write_stop(&self, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
-        let event = match stop {
-            Stop::Refused { proposal, rule, message } => {
-                Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }
-            }
-            Stop::Held { rule, message, until } => Event::Held { rule, message, until },
-        };
-        match self.journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
-            Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
-            _ => Ok(Authorised::Again),
         }
     }
 
@@ -196,8 +187,11 @@ impl Authoriser {
         }
     }
 
-    /// Everything but the brakes.
-    async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
+    /// Everything but the brakes: would it be allowed, as far as looking tells? Writes nothing.
+    ///
+    /// # Errors
+    /// The refusal or the hold.
+    pub async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
@@ -325,15 +319,27 @@ impl Authoriser {
     }
 
     async fn silenced(&self, claim: Claim<'_>) -> Result<(), Stop> {
-        let Some(alertmanager) = &self.alertmanager else { return Ok(()) };
-        match alertmanager.suppression(&claim.incident.alert.labels).await {
-            Ok(None) => Ok(()),
-            Ok(Some(suppression)) => {
-                let rule = if suppression.is_inhibition() { Rule::Inhibited } else { Rule::Silenced };
-                Err(Stop::held(rule, clean(&suppression.to_string(), 500)))
+        for alertmanager in &self.alertmanagers {
+            match alertmanager.suppression(&claim.incident.alert.labels, &self.drop).await {
+                Ok(None) => {}
+                Ok(Some(hold)) => return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
+                Err(error) => unsure(claim, "whether the alert is silenced", &error)?,
             }
-            Err(error) => unsure(claim, "whether the alert is silenced", &error),
         }
+        Ok(())
+    }
+}
+
+async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
+    let event = match stop {
+        Stop::Refused { proposal, rule, message } => {
+            Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }
+        }
+        Stop::Held { rule, message, until } => Event::Held { rule, message, until },
+    };
+    match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
+        Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
+        _ => Ok(Authorised::Again),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use sandbox::{Brief, Plugin, Sandbox};
 
+use crate::clock::Time;
 use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
 use crate::journal::Journalled;
 use crate::policy::Policy;
@@ -63,10 +64,15 @@ impl Decider {
 
     /// Asks whoever has to be asked. The last answer is the one that counts, if any does.
     pub async fn decide(&self, question: &Journalled<Question>) -> Vec<Answer> {
-        let (asked, brief) = (question.value(), |settings| brief(question, settings));
-        match &asked.incident.owner {
+        self.rehearse(question.value(), question.at()).await
+    }
+
+    /// What would be answered to this question at this moment. Nothing can follow from it: only [`Decider::decide`] is written down.
+    pub async fn rehearse(&self, question: &Question, now: Time) -> Vec<Answer> {
+        let brief = |settings| brief(question, now, settings);
+        match &question.incident.owner {
             Some(owner) => vec![self.ask_owner(owner, brief(owner.settings.clone())).await],
-            None => self.ask_all(asked, brief).await,
+            None => self.ask_all(question, brief).await,
         }
     }
 
@@ -127,8 +133,8 @@ impl Decider {
     }
 }
 
-fn brief(question: &Journalled<Question>, settings: serde_json::Value) -> Brief {
-    let Question { incident, trigger, targets } = question.value();
+fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
+    let Question { incident, trigger, targets } = question;
     Brief {
         id: incident.id.clone(),
         alert: incident.alert.clone(),
@@ -137,7 +143,7 @@ fn brief(question: &Journalled<Question>, settings: serde_json::Value) -> Brief 
         attempts: incident.attempts.clone(),
         targets: targets.clone(),
         settings,
-        now: question.at(),
+        now,
     }
 }
 

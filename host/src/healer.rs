@@ -22,7 +22,7 @@ use crate::execute::{Executor, targets_of};
 use crate::incident::{Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
-use crate::look::sight::{Fires, Sight};
+use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
@@ -30,10 +30,6 @@ use crate::verify::{Seen, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-
-/// How long all reachable sources have to have listed nothing before that counts as cleared. A restarted Alertmanager was
-/// measured to list nothing for 50 s while the alert still fired.
-const QUIET: Duration = Duration::from_secs(90);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -50,7 +46,7 @@ pub struct Healer {
     /// The containers.
     pub engines: Arc<Engines>,
     /// What the sources list.
-    pub sight: Arc<Sight>,
+    pub sight: Sight,
     /// Asks policies.
     pub decider: Decider,
     /// Says yes or no.
@@ -182,17 +178,17 @@ impl Healer {
 
     async fn authorise(&self, incident: &Incident, wanted: &[Proposal], permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
         // Somebody says it is over: do nothing before it is clear whether that is so.
-        if incident.heard.values().any(|(status, _)| *status == Status::Resolved) && !self.fires(incident).is_yes() {
+        if incident.heard.values().any(|(status, _)| *status == Status::Resolved) && !matches!(self.fires(incident), Fires::Yes { .. }) {
             if let Some(message) = self.gone(incident).await {
                 return self.close(incident, Closing::Cleared, message).await;
             }
-            if !matches!(self.fires(incident), Fires::CannotTell(_)) {
+            if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
                 return self.rest(news, LOOK_SOON).await;
             }
         }
         let Some((loaded, declared)) = self.owner(incident).await else { return self.policy_gone(incident).await };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
-        if let Authorised::Permits(granted) = self.authoriser.authorise(claim, wanted).await? {
+        if let Authorised::Permits(granted) = self.authoriser.authorise(&self.journal, claim, wanted).await? {
             permits.extend(granted.into_iter().map(|permit| (permit.intent(), permit)));
         }
         Ok(())
@@ -267,7 +263,7 @@ impl Healer {
                 Some(message) => self.close(incident, Closing::Cleared, message).await,
                 None => self.rest(news, LOOK_SOON).await,
             },
-            Fires::CannotTell(_) if all_resolved(incident) => {
+            Fires::CannotTell { .. } if all_resolved(incident) => {
                 self.close(incident, Closing::Cleared, "its source says that it is over".to_owned()).await
             }
             _ => self.ask(incident, trigger).await,
@@ -309,7 +305,7 @@ impl Healer {
     async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
-        match self.authoriser.would(claim, proposals).await? {
+        match self.authoriser.would(&self.journal, claim, proposals).await? {
             Err(Stop::Held { rule, message, until }) => {
                 if rule != before || until.is_some() {
                     let event = Event::Held { rule, message, until };
@@ -329,13 +325,13 @@ impl Healer {
     /// Why it is gone, if it is: no reachable source fires, or it is positively seen to be over. Never a claim that anything helped.
     async fn gone(&self, incident: &Incident) -> Option<String> {
         match self.fires(incident) {
-            Fires::Yes(_) | Fires::Pending => None,
-            Fires::No { quiet } if quiet >= QUIET => Some(format!("no reachable source has listed it for {} s", quiet.as_secs())),
+            Fires::Yes { .. } | Fires::Pending { .. } => None,
+            Fires::No { quiet, .. } if quiet >= QUIET => Some(format!("no reachable source has listed it for {} s", quiet.as_secs())),
             Fires::No { .. } => match self.verifier.look(&incident.alert, incident.opened_at).await {
                 Seen::Healthy(message) => Some(message),
                 _ => None,
             },
-            Fires::CannotTell(_) => all_resolved(incident).then(|| "its source says that it is over".to_owned()),
+            Fires::CannotTell { .. } => all_resolved(incident).then(|| "its source says that it is over".to_owned()),
         }
     }
 

@@ -59,7 +59,7 @@ impl Server {
             targets: config.targets.clone(),
             sight: poller.sight(),
             decider: Decider::new(loaded, sandbox, kept),
-            authoriser: authoriser(&config, &journal, &engines, &sources),
+            authoriser: authoriser(&config, &engines, &sources),
             executor: Executor {
                 journal: journal.clone(),
                 engines: Arc::clone(&engines),
@@ -120,9 +120,8 @@ impl Server {
 }
 
 /// Who says yes or no, with the operator's settings.
-pub(crate) fn authoriser(config: &Config, journal: &Journal, engines: &Arc<Engines>, sources: &Sources) -> Authoriser {
+pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sources) -> Authoriser {
     Authoriser {
-        journal: journal.clone(),
         engines: Arc::clone(engines),
         alertmanagers: sources.alertmanager.clone(),
         drop: sources.drop.clone(),
