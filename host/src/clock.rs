@@ -92,3 +92,19 @@ pub fn print_duration(length: Duration) -> String {
         _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
     }
 }
+
+/// Reads a length of time such as `30s` from a configuration file.
+///
+/// # Errors
+/// When it is no text, or no length of time.
+pub fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// Like [`duration`], for a field that may be left out.
+///
+/// # Errors
+/// When it is no text, or no length of time.
+pub fn optional_duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}

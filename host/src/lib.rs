@@ -26,6 +26,7 @@ pub mod action;
 pub mod alert;
 pub mod clock;
 pub mod incident;
+pub mod policy;
 pub mod shutdown;
 pub mod telemetry;
 // The record, and the eyes: what can be read of the world, never changed.

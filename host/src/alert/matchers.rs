@@ -1,0 +1,3 @@
+//! placeholder
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub struct Matchers(Vec<String>);
