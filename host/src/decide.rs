@@ -5,12 +5,20 @@
 //! firing: what they would have done is written down, and nothing waits for them. A policy that cannot answer
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
 
+mod bindings;
+mod guest;
+mod load;
+pub mod plugin;
+pub mod question;
 pub mod sandbox;
+mod wasi;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sandbox::{Brief, Plugin, Sandbox};
+use plugin::Plugin;
+use question::Brief;
+use sandbox::Sandbox;
 
 use crate::clock::Time;
 use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};

@@ -155,7 +155,7 @@ pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<Policy>,
     Ok(loaded)
 }
 
-async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy, loaded: &[Loaded]) -> Result<Arc<crate::decide::sandbox::Plugin>, String> {
+async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy, loaded: &[Loaded]) -> Result<Arc<crate::decide::plugin::Plugin>, String> {
     let path = plugins.join(&policy.plugin.file);
     let bytes = tokio::fs::read(&path).await.map_err(|error| {
         format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())

@@ -13,7 +13,9 @@ use super::{End, Output};
 use crate::action::Target;
 use crate::alert::{Alert, Family, IncidentId, Key, Labels, Status};
 use crate::clock::Time;
-use crate::decide::sandbox::{Brief, Limits, Plugin, Sandbox};
+use crate::decide::plugin::Plugin;
+use crate::decide::question::Brief;
+use crate::decide::sandbox::{Limits, Sandbox};
 use crate::incident::{TargetView, Trigger};
 
 /// Look into a policy plugin, or measure it

@@ -1,0 +1,215 @@
+//! The one place where foreign code runs: the WebAssembly engine, its limits, and the clock that enforces them.
+//!
+//! Every question gets a fresh sandbox, thrown away with the answer. Several bounds hold at once, so that no plugin can crash,
+//! stall or starve the host: an epoch clock on an OS thread of its own ends what computes, a timer around the call ends what
+//! waits, a meter sums memory and tables, the bytes handed over in one call are counted, and the places are limited. Absent on
+//! purpose: reuse of a sandbox (after a trap or a deadline it is dead, and a warm one would remember); `pagemap_scan` (it is
+//! twice as fast, but pages that were swapped out are not reset, so the next sandbox reads what the one before wrote);
+//! compiled code from anywhere but this machine's own cache.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::component::Linker;
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
+    WasmBacktraceDetails, WasmFeatures,
+};
+
+use super::guest::{Guest, MAX_HANDLES, TimeUp};
+pub use super::load::{PluginError, Problem};
+pub use super::plugin::{Manifest, Plugin};
+pub use super::question::{Brief, Failure, Ruling};
+use super::{bindings, wasi};
+
+/// How often the epoch clock ticks: what computes is looked at that often.
+const TICK: Duration = Duration::from_millis(5);
+/// How many sandboxes may exist at once.
+const PLACES: u32 = 16;
+/// How many plugins are compiled at once.
+const COMPILERS: usize = 2;
+/// Bytes that a plugin may hand over in one call.
+const MAX_HANDED_BYTES: usize = 1 << 20;
+/// The most memory that `limits.memory` can give a plugin: the pool reserves places of this size.
+pub const MAX_MEMORY: u64 = 256 << 20;
+/// Memories that one component may have; QuickJS components have 3.
+pub(super) const MAX_MEMORIES: u32 = 8;
+/// Tables that one component may have.
+pub(super) const MAX_TABLES: u32 = 48;
+/// Core instances in one component; Python components have 38.
+const MAX_CORE_INSTANCES: u32 = 64;
+
+/// What a plugin may use for one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from the start of the sandbox to the answer.
+    pub deadline: Duration,
+    /// Bytes of all its memories together; at most [`MAX_MEMORY`].
+    pub memory: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { deadline: Duration::from_millis(100), memory: 64 << 20 }
+    }
+}
+
+/// Why no sandbox can be had at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The engine does not start.
+    #[error("the WebAssembly engine does not start: {0:#}")]
+    Engine(#[source] wasmtime::Error),
+    /// The clock thread does not start.
+    #[error("the clock of the WebAssembly engine does not start: {0}; is the number of threads limited?")]
+    Clock(#[source] std::io::Error),
+    /// The folder for compiled code cannot be used.
+    #[error("the folder {0} for compiled plugins cannot be used: {1}; make it writable for Paramedic's user alone")]
+    Cache(String, String),
+}
+
+/// The engine that all plugins run in.
+pub struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Guest>,
+    pub(super) compilers: Arc<Semaphore>,
+    /// Plugins in use, by digest: an incident's own copy and the policy's file are one plugin if they are one component.
+    pub(super) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
+    places: Semaphore,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("free", &self.places.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts the engine and its clock. Compiled code is kept in `cache`, which must be writable for nobody else: what lies
+    /// there is run as it is.
+    ///
+    /// # Errors
+    /// When the engine or its clock cannot be started, or the folder cannot be used or could be written by others.
+    pub fn new(cache: Option<&Path>) -> Result<Arc<Self>, SandboxError> {
+        let cache = cache.map(open_cache).transpose()?;
+        let engine = start(cache)?;
+        let mut linker = Linker::new(&engine);
+        wasi::link(&mut linker).and_then(|()| bindings::link(&mut linker)).map_err(SandboxError::Engine)?;
+        tick(&engine).map_err(SandboxError::Clock)?;
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            compilers: Arc::new(Semaphore::new(COMPILERS)),
+            loaded: Mutex::new(HashMap::new()),
+            places: Semaphore::new(PLACES as usize),
+        }))
+    }
+
+    /// Waits for a free place, at most that long; `None` when there was none.
+    pub(super) async fn place(&self, within: Duration) -> Option<SemaphorePermit<'_>> {
+        tokio::time::timeout(within, self.places.acquire()).await.ok()?.ok()
+    }
+
+    /// A fresh store with every limit set. Its time begins now.
+    pub(super) fn store(&self, brief: Option<Brief>, limits: &Limits) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, Guest::new(brief, limits));
+        store.limiter(|guest| &mut guest.meter);
+        store.set_hostcall_fuel(MAX_HANDED_BYTES);
+        store.set_max_component_handles(MAX_HANDLES);
+        // At each tick the guest lets others run; when its time is up it ends, even if no timer of the runtime came to run.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if Instant::now() >= store.data().deadline {
+                return Err(TimeUp.into());
+            }
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store
+    }
+}
+
+/// The pool makes sandboxes four times as fast, but reserves some 500 GiB of addresses; where these are not to be had (a limit
+/// on virtual memory), sandboxes are made one by one.
+fn start(cache: Option<Cache>) -> Result<Engine, SandboxError> {
+    let mut config = config(cache);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    let refused = match Engine::new(&config) {
+        Ok(engine) => return Ok(engine),
+        Err(error) => error,
+    };
+    tracing::warn!(error = %format!("{refused:#}"), "no address space for a pool of sandboxes: each is made anew, which is slower");
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config).map_err(SandboxError::Engine)
+}
+
+fn config(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .cache(cache)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        .async_stack_zeroing(true)
+        // The same question must get the same answer on every machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        // What no policy needs is surface for nothing.
+        .wasm_memory64(false)
+        .wasm_features(WasmFeatures::THREADS | WasmFeatures::GC | WasmFeatures::EXCEPTIONS | WasmFeatures::STACK_SWITCHING, false)
+        // Not to be switched by an environment variable.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16));
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(PLACES)
+        .total_core_instances(PLACES * MAX_CORE_INSTANCES)
+        .total_memories(PLACES * MAX_MEMORIES)
+        .total_tables(PLACES * MAX_TABLES)
+        .total_stacks(PLACES)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(8)
+        .table_elements(20_000)
+        .max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX))
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::No);
+    pool
+}
+
+/// The engine's clock: its own thread, so that it ticks however busy the runtime is. It ends when the engine is gone.
+fn tick(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    let clock = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(TICK);
+        }
+    };
+    thread::Builder::new().name("sandbox-clock".to_owned()).spawn(clock).map(drop)
+}
+
+fn open_cache(folder: &Path) -> Result<Cache, SandboxError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let refuse = |why: String| SandboxError::Cache(folder.display().to_string(), why);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| refuse(e.to_string()))?;
+    let mode = std::fs::metadata(folder).map_err(|e| refuse(e.to_string()))?.permissions().mode();
+    if mode & 0o022 != 0 {
+        return Err(refuse("others may write there, and what lies there is run as it is".to_owned()));
+    }
+    let folder = folder.canonicalize().map_err(|e| refuse(e.to_string()))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(folder);
+    Cache::new(config).map_err(|e| refuse(format!("{e:#}")))
+}

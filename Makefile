@@ -1,0 +1,62 @@
+# The commands of this repository. On a fresh Debian machine with git, make and Rust, `make demo` and `make test` install
+# whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
+
+.DEFAULT_GOAL := help
+.PHONY: help build plugins images up demo demo-down test bench fmt lint deny
+
+# Every package under plugins/ but the SDKs is a plugin.
+PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
+WASM := --profile plugin --target wasm32-wasip2 $(addprefix -p ,$(PLUGINS))
+
+help: ## show this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: ## build the server: target/release/paramedic
+	@stack/setup.sh tools
+	cargo build --release --locked -p paramedic
+
+plugins: ## build the plugins: target/plugins/*.wasm
+	@stack/setup.sh tools wasm
+	cargo build --locked $(WASM)
+	@mkdir -p target/plugins
+	@# Cargo names an artefact restart_container.wasm; policies name it like its folder.
+	@$(foreach p,$(PLUGINS),cp target/wasm32-wasip2/plugin/$(subst -,_,$(p)).wasm target/plugins/$(p).wasm;)
+
+images: ## build the images that the stack and the tests run beside Paramedic
+	@stack/setup.sh tools engine base-image secrets
+	stack/compose build nginx-demo blackbox prometheus alertmanager
+
+up: build plugins images ## start the stack with Paramedic in it
+	stack/compose build paramedic
+	stack/compose up -d
+	@stack/ready.sh
+
+demo: up ## start the stack, break nginx in four ways and see what Paramedic does
+	@stack/demo.sh
+
+demo-down: ## remove the stack, its volumes and its journal (the images stay)
+	stack/compose down --volumes --remove-orphans
+
+test: ## install what is missing and run every check and every test
+	@.ci/test.sh
+
+bench: build plugins ## print the benchmark table
+	cargo bench --locked -p paramedic-tests
+
+fmt: ## format the Rust code
+	@stack/setup.sh components
+	cargo fmt --all
+
+lint: ## format, clippy and docs, with warnings denied
+	@stack/setup.sh tools wasm components
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked $(WASM) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+deny: ## licences, sources and known flaws of all dependencies
+	@stack/setup.sh tools deny
+	cargo deny --locked check licenses bans sources
+	@# The list of known flaws is fetched from GitHub; a machine that cannot reach it says so and goes on.
+	@if timeout 60 cargo deny --locked fetch db; then cargo deny --locked check --disable-fetch advisories; \
+	else echo "deny: the advisory database cannot be fetched from here; known flaws were NOT checked" >&2; fi

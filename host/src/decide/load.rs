@@ -1,0 +1,334 @@
+//! From a file to a plugin that can be asked: every way in which a file is not a plugin is told apart, with what to do.
+//!
+//! Plugin authors meet Paramedic here first, so the refusals are part of the product. The order is: the bytes, the compiler, what
+//! it imports and exports, a trial run of `describe`, what that says. Compiling is the one step that cannot be interrupted; it
+//! runs on a thread of its own, and who waits for it waits only so long.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::{INTERFACES, PolicyPre, RawManifest};
+use super::guest::Guest;
+use super::plugin::{Manifest, Plugin, explain};
+use super::question::Failure;
+use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
+use super::wasi;
+use crate::action::Kind;
+use crate::telemetry::clean;
+
+/// The largest file that is looked at; Python plugins have 18 MB.
+const MAX_FILE_BYTES: usize = 64 << 20;
+/// How long compiling may take; Python plugins take 8 s on two cores.
+const COMPILE_WITHIN: Duration = Duration::from_secs(60);
+/// What `describe` may use. More than a decision: an interpreter's first start reads all its pages.
+const DESCRIBE: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY };
+/// Bytes of a settings schema.
+const MAX_SCHEMA_BYTES: usize = 64 << 10;
+/// The contract that is spoken here; same major version, any minor one.
+const CONTRACT: &str = "paramedic:policy";
+const CONTRACT_VERSION: &str = "1.0.0";
+
+/// Why a file cannot be used as a plugin.
+#[derive(Debug, thiserror::Error)]
+#[error("plugin {file}: {problem}")]
+pub struct PluginError {
+    /// The file's name.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a file that should be a plugin. Each text ends with what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Nothing in it.
+    #[error("the file is empty; build the plugin again")]
+    Empty,
+    /// Not looked at.
+    #[error("the file has {0} MiB, more than the {max} MiB that a plugin may have; build it optimised and stripped", max = MAX_FILE_BYTES >> 20)]
+    TooLarge(usize),
+    /// Something else altogether.
+    #[error("this is {0}, not WebAssembly; give the .wasm file that `paramedic policy build` or your compiler has written")]
+    NotWasm(&'static str),
+    /// The wrong target.
+    #[error("this is a core WebAssembly module, not a component; build it for the target wasm32-wasip2")]
+    CoreModule,
+    /// A version of the format from before or after.
+    #[error("this is WebAssembly of a format that is not known here; build it for the target wasm32-wasip2")]
+    UnknownFormat,
+    /// Cut off.
+    #[error("the file ends in the middle ({0}); copy or build it again")]
+    Truncated(String),
+    /// Damaged, or it uses what is switched off.
+    #[error("it cannot be compiled: {0}; build it again for the target wasm32-wasip2, without optional WebAssembly features")]
+    Invalid(String),
+    /// The compiler takes too long.
+    #[error("compiling it takes longer than {} s; make it smaller", COMPILE_WITHIN.as_secs())]
+    TooSlow,
+    /// It wants the outside world.
+    #[error(
+        "it imports {0}; a policy gets no {1}: remove what uses it, and take the time from `incident.now`, facts from `incident`"
+    )]
+    Forbidden(String, String),
+    /// It wants an interface that nobody here has.
+    #[error(
+        "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; it may be made for a newer Paramedic"
+    )]
+    UnknownImport(String),
+    /// Built for another contract.
+    #[error("it was built for {0}, and here {CONTRACT}@{CONTRACT_VERSION} is spoken; build it with the SDK of this version")]
+    WrongVersion(String),
+    /// It does not do what a plugin has to do.
+    #[error(
+        "it does not export {0}; a plugin implements the world `policy` of {CONTRACT}@{CONTRACT_VERSION}: build it with an SDK"
+    )]
+    MissingExport(String),
+    /// The right names with other shapes.
+    #[error("its types are not those of {CONTRACT}@{CONTRACT_VERSION}: {0}; build it with the contract's unchanged WIT files")]
+    WrongType(String),
+    /// More memories, tables or instances than a sandbox has.
+    #[error("it does not fit into a sandbox: {0}; build it with fewer parts or less memory")]
+    DoesNotFit(String),
+    /// It cannot even say who it is.
+    #[error("asked to describe itself, it failed: {0}; `describe` must not depend on anything")]
+    Describe(Failure),
+    /// It has no name or no version.
+    #[error("its description has no {0}; a plugin names itself in `describe`")]
+    Nameless(&'static str),
+    /// It claims to do what nobody can.
+    #[error("it declares the action `{0}`, which does not exist; these do: {1}")]
+    UnknownAction(String, String),
+    /// Its schema is of no use.
+    #[error("its settings schema cannot be used: {0}; `describe` gives JSON Schema, draft-07 or 2020-12, or an empty text")]
+    BrokenSchema(String),
+}
+
+impl Sandbox {
+    /// Makes a plugin of a file's bytes: compiles it (or takes the compiled code from the cache), checks its imports and exports,
+    /// and lets it describe itself once. Loading the same bytes again while the plugin is in use gives the same plugin.
+    ///
+    /// # Errors
+    /// When the file is no plugin; the text says what is wrong and what to do.
+    pub async fn load(self: &Arc<Self>, file_name: &str, bytes: &[u8]) -> Result<Arc<Plugin>, PluginError> {
+        self.try_load(bytes).await.map_err(|problem| PluginError { file: clean(file_name, 200), problem })
+    }
+
+    async fn try_load(self: &Arc<Self>, bytes: &[u8]) -> Result<Arc<Plugin>, Problem> {
+        look_at(bytes)?;
+        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(plugin) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).and_then(|p| p.upgrade()) {
+            return Ok(plugin);
+        }
+        let component = self.compile(bytes).await?;
+        let imports = self.check_interfaces(&component)?;
+        check_size(&component)?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)))?;
+        let pre = policy(pre)?;
+        let (manifest, schema) = read(self.describe(&pre).await?)?;
+        let size = bytes.len();
+        let plugin = Arc::new(Plugin { sandbox: self.clone(), pre, digest: digest.clone(), size, imports, manifest, schema });
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.retain(|_, plugin| plugin.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    async fn compile(&self, bytes: &[u8]) -> Result<Component, Problem> {
+        let (engine, compilers, bytes) = (self.engine.clone(), self.compilers.clone(), bytes.to_vec());
+        let work = async move {
+            let permit = compilers.acquire_owned().await;
+            // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
+            let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
+            tokio::task::spawn_blocking(compile).await
+        };
+        match tokio::time::timeout(COMPILE_WITHIN, work).await {
+            Err(_) => Err(Problem::TooSlow),
+            Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
+            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
+            Ok(Ok(Ok(component))) => Ok(component),
+        }
+    }
+
+    fn check_interfaces(&self, component: &Component) -> Result<Vec<String>, Problem> {
+        let ty = component.component_type();
+        let mut imports: Vec<_> = ty.imports(&self.engine).map(|(name, _)| clean(name, 200)).collect();
+        imports.sort();
+        check_imports(&imports)?;
+        let exports: Vec<_> = ty.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        check_exports(&exports)?;
+        Ok(imports)
+    }
+
+    async fn describe(&self, pre: &PolicyPre<Guest>) -> Result<RawManifest, Problem> {
+        let Some(_place) = self.place(DESCRIBE.deadline).await else {
+            return Err(Problem::Describe(Failure::Busy(DESCRIBE.deadline)));
+        };
+        let mut store = self.store(None, &DESCRIBE);
+        let run = async {
+            // Where types do not match, it shows only now.
+            let started = pre.instantiate_async(&mut store).await;
+            let policy = started.map_err(|error| not_started(&error, store.data()))?;
+            let described = policy.paramedic_policy_lifecycle().call_describe(&mut store).await;
+            described.map_err(|error| Problem::Describe(explain(&error, store.data())))
+        };
+        let late = Err(Problem::Describe(Failure::Deadline(DESCRIBE.deadline)));
+        tokio::time::timeout(DESCRIBE.deadline, run).await.unwrap_or(late)
+    }
+}
+
+/// What the first bytes say.
+fn look_at(bytes: &[u8]) -> Result<(), Problem> {
+    match bytes {
+        [] => Err(Problem::Empty),
+        _ if bytes.len() > MAX_FILE_BYTES => Err(Problem::TooLarge(bytes.len() >> 20)),
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Problem::CoreModule),
+        [0, b'a', b's', b'm', _, _, _, _, ..] => Err(Problem::UnknownFormat),
+        [0, b'a', b's', b'm', ..] => Err(Problem::Truncated("there is only a header".to_owned())),
+        [0x7f, b'E', b'L', b'F', ..] => Err(Problem::NotWasm("a native program or compiled code")),
+        [0x1f, 0x8b, ..] | [b'P', b'K', ..] => Err(Problem::NotWasm("a compressed archive")),
+        _ if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok_and(|t| !t.contains('\0')) => Err(Problem::NotWasm("text")),
+        _ => Err(Problem::NotWasm("some other binary")),
+    }
+}
+
+fn not_compiled(error: &wasmtime::Error) -> Problem {
+    let text = sentence(error);
+    if text.contains("unexpected end") || text.contains("extends past end") {
+        Problem::Truncated(text)
+    } else {
+        Problem::Invalid(text)
+    }
+}
+
+fn check_imports(imports: &[String]) -> Result<(), Problem> {
+    let mut forbidden = Vec::new();
+    for import in imports {
+        let (interface, version) = import.split_once('@').unwrap_or((import, ""));
+        match interface.split_once('/') {
+            Some((CONTRACT, _)) if major(version) != major(CONTRACT_VERSION) => {
+                return Err(Problem::WrongVersion(import.clone()));
+            }
+            Some((CONTRACT, name)) if INTERFACES.contains(&name) => {}
+            Some((package, _)) if package.starts_with("wasi:") => {
+                if !wasi::LINKED.contains(&interface) || !version.starts_with("0.2.") {
+                    forbidden.push(import.as_str());
+                }
+            }
+            _ => return Err(Problem::UnknownImport(import.clone())),
+        }
+    }
+    if forbidden.is_empty() {
+        return Ok(());
+    }
+    let mut what: Vec<_> = forbidden.iter().map(|interface| meaning(interface)).collect();
+    what.sort_unstable();
+    what.dedup();
+    Err(Problem::Forbidden(forbidden.join(", "), what.join(", no ")))
+}
+
+/// What a WASI interface gives, in the words of its users.
+fn meaning(interface: &str) -> &'static str {
+    match interface.split(['/', '@']).next() {
+        Some("wasi:filesystem") => "files",
+        Some("wasi:sockets" | "wasi:http") => "network",
+        Some("wasi:clocks") => "clock",
+        Some("wasi:random") => "randomness",
+        _ => "such part of WASI",
+    }
+}
+
+fn check_exports(exports: &[String]) -> Result<(), Problem> {
+    for interface in ["handler", "lifecycle"] {
+        let name = format!("{CONTRACT}/{interface}");
+        let of_that_name = exports.iter().filter_map(|e| e.strip_prefix(&name)?.strip_prefix('@').map(|version| (e, version)));
+        match of_that_name.clone().find(|(_, version)| major(version) == major(CONTRACT_VERSION)) {
+            Some(_) => {}
+            None => {
+                let other = of_that_name.map(|(export, _)| Problem::WrongVersion(clean(export, 200))).next();
+                return Err(other.unwrap_or_else(|| Problem::MissingExport(format!("{name}@{CONTRACT_VERSION}"))));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn major(version: &str) -> &str {
+    version.split('.').next().unwrap_or(version)
+}
+
+/// What the pool could never hold is refused now rather than at the first alert.
+fn check_size(component: &Component) -> Result<(), Problem> {
+    let Some(needs) = component.resources_required() else {
+        return Err(Problem::DoesNotFit("it imports core modules".to_owned()));
+    };
+    let pages = needs.max_initial_memory_size.unwrap_or(0);
+    let parts = [
+        (u64::from(needs.num_memories), u64::from(MAX_MEMORIES), "memories"),
+        (u64::from(needs.num_tables), u64::from(MAX_TABLES), "tables"),
+        (pages, MAX_MEMORY >> 16, "pages of memory at its start"),
+    ];
+    match parts.into_iter().find(|(wanted, most, _)| wanted > most) {
+        Some((wanted, most, what)) => Err(Problem::DoesNotFit(format!("it wants {wanted} {what}, and {most} are allowed"))),
+        None => Ok(()),
+    }
+}
+
+fn policy(pre: InstancePre<Guest>) -> Result<PolicyPre<Guest>, Problem> {
+    PolicyPre::new(pre).map_err(|error| Problem::WrongType(sentence(&error)))
+}
+
+fn not_started(error: &wasmtime::Error, guest: &Guest) -> Problem {
+    let text = sentence(error);
+    if guest.meter.over.is_some() || error.is::<wasmtime::Trap>() {
+        return Problem::Describe(explain(error, guest));
+    }
+    if text.contains("limit") || text.contains("exceed") { Problem::DoesNotFit(text) } else { Problem::WrongType(text) }
+}
+
+/// Checks, cleans and bounds what a plugin says about itself.
+fn read(raw: RawManifest) -> Result<(Manifest, Option<jsonschema::Validator>), Problem> {
+    let name = clean(raw.name.trim(), 64);
+    let version = clean(raw.version.trim(), 64);
+    if name.is_empty() {
+        return Err(Problem::Nameless("name"));
+    }
+    if version.is_empty() {
+        return Err(Problem::Nameless("version"));
+    }
+    let mut actions = raw.actions.iter().map(|word| kind(word)).collect::<Result<Vec<_>, _>>()?;
+    actions.sort_unstable();
+    actions.dedup();
+    let (settings_schema, validator) = schema(&raw.settings_schema)?.unzip();
+    let description = clean(raw.description.trim(), 300);
+    Ok((Manifest { name, version, description, actions, settings_schema }, validator))
+}
+
+fn kind(word: &str) -> Result<Kind, Problem> {
+    let unknown = || Problem::UnknownAction(clean(word, 64), Kind::ALL.map(Kind::word).join(", "));
+    Kind::ALL.into_iter().find(|kind| kind.word() == word).ok_or_else(unknown)
+}
+
+fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(Problem::BrokenSchema(format!("it has {} bytes; {MAX_SCHEMA_BYTES} are allowed", text.len())));
+    }
+    let broken = |why: String| Problem::BrokenSchema(clean(&why, 300));
+    let schema: Value = serde_json::from_str(text).map_err(|e| broken(format!("it is no JSON: {e}")))?;
+    // A pattern is checked by the engine without backtracking: a plugin's schema must not be able to stall the host.
+    let options = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex());
+    let validator = options.build(&schema).map_err(|e| broken(e.to_string()))?;
+    Ok(Some((schema, validator)))
+}
+
+fn sentence(error: &wasmtime::Error) -> String {
+    clean(&format!("{error:#}"), 500)
+}

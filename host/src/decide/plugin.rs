@@ -1,0 +1,224 @@
+//! A loaded plugin: who it is, and how it is asked.
+//!
+//! Each question runs in a sandbox of its own. Whatever goes wrong in it ends as a [`Failure`] of this one question; the next
+//! question, to this plugin or to another, knows nothing of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Store, Trap};
+
+use super::bindings::{self, PolicyPre};
+use super::guest::{Guest, Over, Overstep, TimeUp};
+use super::question::{Brief, Failure, Ruling, Said, weigh};
+use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
+use crate::action::Kind;
+use crate::incident::{Decision, LogLine};
+use crate::telemetry::clean;
+
+/// How long a question waits for a free sandbox.
+const PLACE_WITHIN: Duration = Duration::from_secs(5);
+/// Messages about settings that are shown at most.
+const MAX_MESSAGES: usize = 20;
+
+/// What a plugin says about itself, checked, cleaned and bounded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// One line.
+    pub description: String,
+    /// The kinds of action it may ever propose; one of the two keys that an action needs.
+    pub actions: Vec<Kind>,
+    /// JSON Schema of the policy's settings; `None` if it takes none.
+    pub settings_schema: Option<Value>,
+}
+
+/// A plugin that was loaded, checked, and can be asked.
+pub struct Plugin {
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) pre: PolicyPre<Guest>,
+    pub(super) digest: String,
+    pub(super) size: usize,
+    pub(super) imports: Vec<String>,
+    pub(super) manifest: Manifest,
+    pub(super) schema: Option<jsonschema::Validator>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("digest", &self.digest).field("manifest", &self.manifest).finish_non_exhaustive()
+    }
+}
+
+impl Plugin {
+    /// SHA-256 of its file, in hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What it says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Size of its file, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The interfaces it imports, sorted. What is not among them it cannot express.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// What is wrong with a policy's settings for this plugin, each message with its place; empty when nothing is.
+    pub fn check_settings(&self, settings: &Value) -> Vec<String> {
+        let none = Value::Object(serde_json::Map::new());
+        let settings = if settings.is_null() { &none } else { settings };
+        let Some(schema) = &self.schema else {
+            return if settings == &none {
+                Vec::new()
+            } else {
+                vec![format!("the plugin {} takes no settings", self.manifest.name)]
+            };
+        };
+        let message = |error: jsonschema::ValidationError<'_>| {
+            let place = error.instance_path().to_string();
+            clean(&if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }, 300)
+        };
+        schema.iter_errors(settings).take(MAX_MESSAGES).map(message).collect()
+    }
+
+    /// Asks the plugin one question in a fresh sandbox. Always answers, within the deadline and the wait for a free sandbox.
+    pub async fn decide(&self, brief: &Brief, limits: &Limits) -> Ruling {
+        let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else {
+            return Ruling { decision: Err(Failure::Busy(PLACE_WITHIN)), log: Vec::new(), micros: 0 };
+        };
+        let began = Instant::now();
+        let (decision, log) = self.ask(brief, limits).await;
+        Ruling { decision, log, micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) }
+    }
+
+    /// Asks the same question `n` times and says how long each took, fresh sandbox included.
+    pub async fn bench(&self, brief: &Brief, limits: &Limits, n: usize) -> Vec<Duration> {
+        let mut times = Vec::with_capacity(n);
+        for _ in 0..n {
+            let began = Instant::now();
+            let _ruling = self.decide(brief, limits).await;
+            times.push(began.elapsed());
+        }
+        times
+    }
+
+    async fn ask(&self, brief: &Brief, limits: &Limits) -> (Result<Decision, Failure>, Vec<LogLine>) {
+        let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits.clone() };
+        let mut store = self.sandbox.store(Some(brief.clone()), &limits);
+        let notes = store.data().notes.clone();
+        let said = match tokio::time::timeout(limits.deadline, self.call(&mut store)).await {
+            Ok(said) => said,
+            Err(_) => Err(Failure::Deadline(limits.deadline)),
+        };
+        let log = notes.take();
+        let decision = match said.map_err(|failure| with_last_words(failure, &log)) {
+            Ok(said) => weigh(said),
+            Err(failure) => Err(failure),
+        };
+        (decision, log)
+    }
+
+    async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
+        let policy = match self.pre.instantiate_async(&mut *store).await {
+            Ok(policy) => policy,
+            Err(error) => return Err(explain_start(&error, store.data())),
+        };
+        let answer = policy.paramedic_policy_handler().call_decide(&mut *store).await;
+        let said = answer.and_then(|answer| bindings::unwrap(store.data_mut(), answer));
+        said.map_err(|error| explain(&error, store.data()))
+    }
+}
+
+/// Why a sandbox could not be started: the plugin's own start-up code, or the host.
+fn explain_start(error: &wasmtime::Error, guest: &Guest) -> Failure {
+    let by_plugin = guest.meter.over.is_some() || error.is::<Trap>() || error.is::<Overstep>() || error.is::<TimeUp>();
+    if by_plugin { explain(error, guest) } else { Failure::NoSandbox(clean(&format!("{error:#}"), 500)) }
+}
+
+/// Makes a sentence of the error that ended a call.
+pub(super) fn explain(error: &wasmtime::Error, guest: &Guest) -> Failure {
+    let limits = &guest.limits;
+    match guest.meter.over {
+        Some(Over::Memory) => return Failure::Memory(limits.memory),
+        Some(Over::Table) => return Failure::Nonsense("its tables grow without end".to_owned()),
+        None => {}
+    }
+    if let Some(Overstep(text)) = error.downcast_ref() {
+        return Failure::Nonsense(text.clone());
+    }
+    if error.is::<TimeUp>() {
+        return Failure::Deadline(limits.deadline);
+    }
+    if error.is::<ResourceTableError>() {
+        return Failure::Nonsense("it keeps too many handles open".to_owned());
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return explain_trap(*trap, limits);
+    }
+    explain_text(&error.root_cause().to_string())
+}
+
+fn explain_trap(trap: Trap, limits: &Limits) -> Failure {
+    Failure::Trapped(match trap {
+        Trap::Interrupt => return Failure::Deadline(limits.deadline),
+        Trap::StackOverflow => "it called itself until its stack was full".to_owned(),
+        Trap::UnreachableCodeReached => "it gave up (`unreachable`)".to_owned(),
+        trap => trap.to_string(),
+    })
+}
+
+/// wasmtime has no public types for these.
+fn explain_text(text: &str) -> Failure {
+    if text.contains("fuel allocated for hostcalls") {
+        return Failure::Nonsense("it handed over more than 1 MiB at once".to_owned());
+    }
+    if text.contains("handle limit") {
+        return Failure::Nonsense("it keeps too many handles open".to_owned());
+    }
+    Failure::Trapped(clean(text, 500))
+}
+
+/// A crash tells more with what the plugin printed last: a panic's message.
+fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
+    let Failure::Trapped(what) = failure else { return failure };
+    let errors: Vec<_> = log.iter().filter(|line| line.level == "error").map(|line| line.message.as_str()).collect();
+    let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
+    let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
+    Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_is_told_with_the_panic() {
+        let line = |level: &str, message: &str| LogLine { level: level.into(), message: message.into() };
+        let log = [line("error", "noise"), line("error", "thread 'main' panicked at src/lib.rs:3:5:"), line("error", "boom")];
+        let failure = with_last_words(Failure::Trapped("it gave up".into()), &log);
+        assert_eq!(failure, Failure::Trapped("it gave up: thread 'main' panicked at src/lib.rs:3:5: boom".into()));
+        assert_eq!(with_last_words(Failure::Trapped("x".into()), &log[..1]), Failure::Trapped("x".into()));
+    }
+
+    #[test]
+    fn errors_without_a_type_are_recognised_by_their_text() {
+        let fuel =
+            "too much data is being copied between the host and the guest: fuel allocated for hostcalls has been exhausted";
+        assert!(matches!(explain_text(fuel), Failure::Nonsense(_)));
+        assert_eq!(explain_text("some\u{1b}[1m trap"), Failure::Trapped("some� trap".into()));
+    }
+}
