@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::telemetry::LogFormat;
+
 /// The first responder of an infrastructure: alerts in, sandboxed policies decide, only what you granted is done, and it looks
 /// whether that helped. It changes nothing until a policy says `enforce` and a grant names the target.
 #[derive(Debug, Parser)]
@@ -25,7 +27,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// How logs are written to stderr
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "PARAMEDIC_LOG_FORMAT")]
+    #[arg(long, global = true, value_name = "text|json", default_value_t, env = "PARAMEDIC_LOG_FORMAT")]
     log_format: LogFormat,
     /// What is logged, such as `info` or `paramedic=debug,warn`
     #[arg(long, global = true, default_value = "info", env = "PARAMEDIC_LOG")]
@@ -53,14 +55,6 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Send a test alert to a running server
     Alert(alert::SendAlert),
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 /// Where the configuration is; the same for every command that needs it.
@@ -100,7 +94,9 @@ enum End {
 impl Cli {
     /// Runs the command and says how it ended.
     pub fn run(self) -> ExitCode {
-        crate::telemetry::init(matches!(self.log_format, LogFormat::Json), &self.log);
+        if let Err(error) = crate::telemetry::init(self.log_format, &self.log) {
+            return output::fail(&error.into());
+        }
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return output::fail(&anyhow::Error::from(error).context("the runtime cannot be started")),

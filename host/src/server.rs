@@ -141,7 +141,7 @@ pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<Policy>,
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut problems = Vec::new();
     for policy in policies {
-        match load_one(sandbox, plugins, &policy, &loaded).await {
+        match load_one(sandbox, plugins, &policy).await {
             Ok(plugin) => {
                 if let Some(kept) = kept {
                     keep(kept, plugins, &policy, plugin.digest()).await?;
@@ -155,19 +155,16 @@ pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<Policy>,
     Ok(loaded)
 }
 
-async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy, loaded: &[Loaded]) -> Result<Arc<crate::decide::plugin::Plugin>, String> {
+async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy) -> Result<Arc<crate::decide::plugin::Plugin>, String> {
     let path = plugins.join(&policy.plugin.file);
     let bytes = tokio::fs::read(&path).await.map_err(|error| {
         format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())
     })?;
-    let digest = crate::decide::sandbox::digest(&bytes);
-    if let Some(pinned) = policy.plugin.sha256.as_ref().filter(|pinned| **pinned != digest) {
-        return Err(format!("plugin {} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant", path.display()));
+    let plugin = sandbox.load(&policy.plugin.file, &bytes).await.map_err(|error| error.to_string())?;
+    if let Some(pinned) = policy.plugin.sha256.as_ref().filter(|pinned| *pinned != plugin.digest()) {
+        let (path, digest) = (path.display(), plugin.digest());
+        return Err(format!("plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"));
     }
-    let plugin = match loaded.iter().find(|other| other.plugin.digest() == digest) {
-        Some(same) => Arc::clone(&same.plugin),
-        None => sandbox.load(&policy.plugin.file, &bytes).await.map_err(|error| error.to_string())?,
-    };
     let wrong = plugin.check_settings(&policy.settings);
     if wrong.is_empty() { Ok(plugin) } else { Err(format!("settings do not fit {}: {}", policy.plugin.file, wrong.join("; "))) }
 }
