@@ -135,7 +135,8 @@ mod tests {
     fn settings_that_do_not_fit_say_where() {
         assert_eq!(parse_settings::<NoSettings>("{}"), Ok(NoSettings {}));
         let error = parse_settings::<NoSettings>(r#"{"restart": 1}"#);
-        let expected = "the policy's settings do not fit this plugin: unknown field `restart`, there are no fields at line 1 column 10";
+        let expected =
+            "the policy's settings do not fit this plugin: unknown field `restart`, there are no fields at line 1 column 10";
         assert_eq!(error, Err(expected.to_owned()));
     }
 

@@ -74,9 +74,9 @@ pub mod bindings {
     });
 }
 
+pub use crate::decision::{Answer, Decision, Playbook, Proposal};
 #[doc(hidden)]
 pub use crate::guest::private;
-pub use crate::decision::{Answer, Decision, Playbook, Proposal};
 pub use crate::guest::{NoSettings, parse_settings, settings_schema};
 pub use crate::history::{Attempt, AttemptedAction};
 pub use crate::incident::{Alert, Incident, Target, Time};

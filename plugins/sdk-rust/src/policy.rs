@@ -16,6 +16,8 @@ macro_rules! policy {
         settings: $settings:ty,
         decide: $decide:expr $(,)?
     ) => {
+        // The exports of a component are `unsafe(export_name)` functions; nothing an author writes is inside.
+        #[allow(unsafe_code)]
         const _: () = {
             use $crate::bindings::exports::paramedic::policy::{handler, lifecycle};
 
@@ -39,11 +41,7 @@ macro_rules! policy {
             }
 
             #[cfg(target_arch = "wasm32")]
-            #[allow(unsafe_code)]
-            mod exports {
-                use super::*;
-                $crate::bindings::export!(Plugin with_types_in $crate::bindings);
-            }
+            $crate::bindings::export!(Plugin with_types_in $crate::bindings);
         };
     };
 }

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn any_other_object_is_refused_with_what_to_write() {
-        for wrong in [json!({"lable": "x"}), json!({}), json!({"label": 3}), json!({"target": "id"}), json!({"label": "a", "value": 1})] {
+        for wrong in
+            [json!({"lable": "x"}), json!({}), json!({"label": 3}), json!({"target": "id"}), json!({"label": "a", "value": 1})]
+        {
             let error = parse(json!({ "service": wrong })).unwrap_err();
             assert!(error.contains("write {label: NAME}"), "{error}");
         }
