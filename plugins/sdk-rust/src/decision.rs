@@ -108,33 +108,40 @@ impl<E: Display> From<Result<Decision, E>> for Answer {
 /// a policy that never calls [`Proposal::playbook`] cannot express a playbook.
 #[derive(Clone)]
 pub struct Proposal {
+    wanted: Wanted,
+    hand_over: fn(&Wanted) -> Handle,
+}
+
+/// What a proposal says.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
     kind: Kind,
     target: String,
     grace_seconds: Option<u32>,
     playbook: String,
     host: Option<String>,
     variables: Vec<(String, Value)>,
-    hand_over: fn(&Self) -> Handle,
 }
 
 impl Proposal {
-    fn new(kind: Kind, target: String, hand_over: fn(&Self) -> Handle) -> Self {
-        Self { kind, target, grace_seconds: None, playbook: String::new(), host: None, variables: Vec::new(), hand_over }
+    fn new(kind: Kind, target: String, hand_over: fn(&Wanted) -> Handle) -> Self {
+        let wanted = Wanted { kind, target, grace_seconds: None, playbook: String::new(), host: None, variables: Vec::new() };
+        Self { wanted, hand_over }
     }
 
     /// Stop (if running) and start a container, such as `local/web`.
     pub fn restart(target: impl Into<String>) -> Self {
-        Self::new(Kind::DockerRestart, target.into(), |p| docker::restart(&p.target, p.grace_seconds))
+        Self::new(Kind::DockerRestart, target.into(), |w| docker::restart(&w.target, w.grace_seconds))
     }
 
     /// Start a container that is not running.
     pub fn start(target: impl Into<String>) -> Self {
-        Self::new(Kind::DockerStart, target.into(), |p| docker::start(&p.target))
+        Self::new(Kind::DockerStart, target.into(), |w| docker::start(&w.target))
     }
 
     /// Stop a container.
     pub fn stop(target: impl Into<String>) -> Self {
-        Self::new(Kind::DockerStop, target.into(), |p| docker::stop(&p.target, p.grace_seconds))
+        Self::new(Kind::DockerStop, target.into(), |w| docker::stop(&w.target, w.grace_seconds))
     }
 
     /// Run a playbook of the operator's playbook folder; say which target it is [`about`](Playbook::about).
@@ -144,63 +151,54 @@ impl Proposal {
 
     /// How many seconds the container may take to stop before it is killed; not given: the container's own setting. Means nothing
     /// to kinds that do not stop anything.
-    pub fn grace(self, seconds: u32) -> Self {
-        Self { grace_seconds: Some(seconds), ..self }
+    pub fn grace(mut self, seconds: u32) -> Self {
+        self.wanted.grace_seconds = Some(seconds);
+        self
     }
 
     /// The inventory host a playbook is limited to; not given: the one configured for the target it is about.
-    pub fn host(self, host: impl Into<String>) -> Self {
-        Self { host: Some(host.into()), ..self }
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.wanted.host = Some(host.into());
+        self
     }
 
     /// One variable for a playbook. Strings reach it as data that Ansible never evaluates.
     pub fn var(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.variables.push((name.into(), value.into()));
+        self.wanted.variables.push((name.into(), value.into()));
         self
     }
 
     /// Several variables for a playbook.
     pub fn vars(mut self, variables: impl IntoIterator<Item = (String, Value)>) -> Self {
-        self.variables.extend(variables);
+        self.wanted.variables.extend(variables);
         self
     }
 
     /// The kind of action.
     pub fn kind(&self) -> &Kind {
-        &self.kind
+        &self.wanted.kind
     }
 
     /// The target's name; for a playbook the one it is about.
     pub fn target(&self) -> &str {
-        &self.target
+        &self.wanted.target
     }
 
     pub(crate) fn hand_over(&self) -> Handle {
-        (self.hand_over)(self)
-    }
-
-    fn plain(&self) -> (&Kind, &str, Option<u32>, &str, Option<&str>, &[(String, Value)]) {
-        (&self.kind, &self.target, self.grace_seconds, &self.playbook, self.host.as_deref(), &self.variables)
+        (self.hand_over)(&self.wanted)
     }
 }
 
-// The kind determines the function, and function addresses are not comparable.
+// The kind determines the function, and the addresses of functions cannot be compared.
 impl PartialEq for Proposal {
     fn eq(&self, other: &Self) -> bool {
-        self.plain() == other.plain()
+        self.wanted == other.wanted
     }
 }
 
 impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, target, grace_seconds, playbook, host, variables) = self.plain();
-        let mut shown = f.debug_struct(kind.as_str());
-        shown.field("target", &target);
-        if *kind == Kind::AnsiblePlaybook {
-            shown.field("playbook", &playbook).field("host", &host).field("variables", &variables).finish()
-        } else {
-            shown.field("grace_seconds", &grace_seconds).finish()
-        }
+        self.wanted.fmt(f)
     }
 }
 
@@ -211,11 +209,12 @@ pub struct Playbook(String);
 impl Playbook {
     /// The target it is meant to help, such as `local/web`: the playbook shares that target's lock and brakes.
     pub fn about(self, target: impl Into<String>) -> Proposal {
-        let run = |p: &Proposal| {
-            let variables: Vec<_> = p.variables.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
-            ansible::playbook(&p.playbook, &p.target, p.host.as_deref(), &variables)
-        };
-        Proposal { playbook: self.0, ..Proposal::new(Kind::AnsiblePlaybook, target.into(), run) }
+        let mut run = Proposal::new(Kind::AnsiblePlaybook, target.into(), |w| {
+            let variables: Vec<_> = w.variables.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            ansible::playbook(&w.playbook, &w.target, w.host.as_deref(), &variables)
+        });
+        run.wanted.playbook = self.0;
+        run
     }
 }
 
