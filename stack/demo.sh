@@ -35,19 +35,24 @@ fail() {
     exit 1
 }
 
+# On a terminal the waiting is shown on one line; in a log it is one line in ten seconds.
+if [ -t 1 ]; then EVERY=1 LINE='\r\033[K  %3d s  waiting for %s' DONE='\r\033[K'; else EVERY=10 LINE='  %3d s  waiting for %s\n' DONE=; fi
+
 # await SECONDS WHAT COMMAND...: asks twice a second, counting from the moment of the break.
 await() {
-    local limit=$1 what=$2 told=0
+    local limit=$1 what=$2 told=0 waited
     shift 2
     until "$@"; do
-        local waited=$(($(elapsed_ms) / 1000))
-        ((waited < limit)) || fail "$what: not within $limit s"
+        waited=$(($(elapsed_ms) / 1000))
+        ((waited < limit)) || { printf "$DONE"; fail "$what: not within $limit s"; }
+        # shellcheck disable=SC2059 # the formats are the two above
         if ((waited >= told)); then
-            printf '  %3d s  waiting for %s\n' "$waited" "$what"
-            told=$((waited + 5))
+            printf "$LINE" "$waited" "$what"
+            told=$((waited + EVERY))
         fi
         sleep 0.5
     done
+    printf "$DONE"
 }
 
 serving() { [ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 2 "$NGINX_URL")" = 200 ]; }

@@ -12,6 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 BASE=debian:bookworm-slim
+SOCKET=/var/run/docker.sock
 DOCKERD_LOG=/var/log/paramedic-dockerd.log
 
 say() { echo "setup: $*" >&2; }
@@ -49,7 +50,9 @@ tools() {
 engine() {
     if ! engine_answers; then
         have dockerd || apt_install docker.io iptables
-        if [ -d /run/systemd/system ]; then
+        if as_root curl -sf --max-time 5 --unix-socket "$SOCKET" http://localhost/_ping >/dev/null; then
+            :   # it runs, and only this user may not ask it yet
+        elif [ -d /run/systemd/system ]; then
             say "starting the Docker engine through systemd"
             as_root systemctl start docker || die "systemctl start docker failed; see: journalctl -u docker"
         else
@@ -63,13 +66,13 @@ engine() {
     docker compose version >/dev/null 2>&1 || have docker-compose || apt_install docker-compose
 }
 
-engine_answers() { curl -sf --max-time 5 --unix-socket /var/run/docker.sock http://localhost/_ping >/dev/null; }
+engine_answers() { curl -sf --max-time 5 --unix-socket "$SOCKET" http://localhost/_ping >/dev/null; }
 
 await_engine() {
     local i
     for i in $(seq 60); do
         engine_answers && return
-        if as_root test -S /var/run/docker.sock && [ ! -w /var/run/docker.sock ]; then open_socket; fi
+        if as_root test -S "$SOCKET" && [ ! -w "$SOCKET" ]; then open_socket; fi
         sleep 1
     done
     die "the Docker engine did not answer within 60 s; see $DOCKERD_LOG or: journalctl -u docker"
@@ -79,7 +82,7 @@ await_engine() {
 open_socket() {
     say "giving $(id -un) access to the engine's socket (group docker from the next login on)"
     as_root usermod -aG docker "$(id -un)"
-    as_root chown "$(id -un)" /var/run/docker.sock
+    as_root chown "$(id -un)" "$SOCKET"
 }
 
 # A registry if there is one; otherwise the same thing made from Debian's own packages.
