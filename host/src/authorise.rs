@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Action, DockerVerb, Proposal, Target};
+use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::execute::ansible;
@@ -123,7 +123,7 @@ pub struct Claim<'a> {
     /// Its policy, as the file says now.
     pub policy: &'a Policy,
     /// The kinds of action that its plugin declares.
-    pub declared: &'a [String],
+    pub declared: &'a [Kind],
 }
 
 impl Authoriser {
@@ -203,12 +203,12 @@ impl Authoriser {
     /// May this ever be done? Gives the action with the container it is about, if that is there.
     async fn may_ever(&self, claim: Claim<'_>, proposal: &Proposal) -> Result<(Action, Option<Container>), Stop> {
         let no = |rule: Rule, message: String| Stop::Refused { proposal: proposal.clone(), rule, message };
-        if !claim.declared.iter().any(|kind| kind == proposal.kind().word()) {
+        if !claim.declared.contains(&proposal.kind()) {
             let message = format!("the plugin does not declare {} as something it may ever propose", proposal.kind());
             return Err(no(Rule::NotDeclared, message));
         }
         let target: Target = proposal.target().parse().map_err(|why| no(Rule::InvalidTarget, why))?;
-        if !self.engines.hosts().contains(&target.host) {
+        if !self.engines.hosts().any(|host| *host == target.host) {
             let message = format!("Docker host `{}` is not configured: add it under docker.hosts", target.host);
             return Err(no(Rule::UnknownHost, message));
         }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::action::{Action, Proposal};
+use crate::action::{Action, DockerHost, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
 use crate::clock::Time;
@@ -26,7 +26,7 @@ use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
-use crate::verify::{Seen, Verifier};
+use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -165,7 +165,8 @@ impl Healer {
 
     async fn look_at_targets(&self, incident: &Incident) -> Vec<TargetView> {
         let mut views = Vec::new();
-        for (target, inventory_host) in self.targets.resolve(&incident.alert.labels, self.engines.hosts()).targets {
+        let hosts: Vec<DockerHost> = self.engines.hosts().cloned().collect();
+        for (target, inventory_host) in self.targets.resolve(&incident.alert.labels, &hosts).targets {
             let state = match self.engines.container(&target).await {
                 Ok(Some(container)) => container.state,
                 Ok(None) => "missing".to_owned(),
@@ -195,7 +196,7 @@ impl Healer {
     }
 
     /// The owner as today's files say, with what its plugin of then declares.
-    async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<String>)> {
+    async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
         let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode == Mode::Enforce)?;
         let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
@@ -229,9 +230,12 @@ impl Healer {
 
     async fn verify(&self, incident: &Incident, attempt: u32, since: Time) -> Result<(), JournalError> {
         let settings = self.owner(incident).await.map(|(loaded, _)| loaded.policy.verify.clone()).unwrap_or_default();
-        let down = || self.target_down(incident);
+        let started = incident.attempts.last().map_or(since, |attempt| attempt.started_at);
+        let looked_at = started_target(incident);
+        let attempt_seen = verify::Attempt { alert: &incident.alert, begun: started, ended: since, starts_target: looked_at.is_some() };
+        let target = || self.target_state(looked_at);
         let (verdict, message) = tokio::select! {
-            seen = self.verifier.verify(&incident.alert, since, &settings, down) => seen,
+            seen = self.verifier.verify(&attempt_seen, &settings, target) => seen,
             () = self.shutdown.requested() => return Ok(()),
         };
         info!(incident = %incident.id, verdict = verdict.word(), %message, "Looked whether it helped");
@@ -240,20 +244,13 @@ impl Healer {
         self.write(append).await
     }
 
-    /// Which container that should run after this attempt does not, in words.
-    async fn target_down(&self, incident: &Incident) -> Option<String> {
-        for intent in &incident.attempts.last()?.intents {
-            if let Action::Docker { verb: crate::action::DockerVerb::Stop, .. } = intent.action {
-                continue;
-            }
-            let target = intent.action.target();
-            if let Ok(Some(container)) = self.engines.container(target).await
-                && container.state != "running"
-            {
-                return Some(format!("{target} is {}", container.state));
-            }
-        }
-        None
+    /// How a container is that should run after the attempt.
+    async fn target_state(&self, target: Option<&Target>) -> Option<TargetState> {
+        let found = self.engines.container(target?).await.ok()?;
+        Some(match found {
+            Some(container) => TargetState { state: container.state, health: container.health, started: container.started },
+            None => TargetState { state: "missing".to_owned(), health: None, started: None },
+        })
     }
 
     /// An attempt did not help, or that cannot be told: ask again while it fires, close when it is gone.
@@ -351,6 +348,14 @@ impl Healer {
             // A conflict means that somebody wrote meanwhile: the story reads again and decides again.
             _ => Ok(()),
         }
+    }
+}
+
+/// The container that the last attempt's last action should have left running.
+fn started_target(incident: &Incident) -> Option<&Target> {
+    match &incident.attempts.last()?.intents.last()?.action {
+        Action::Docker { verb: DockerVerb::Restart | DockerVerb::Start, target, .. } => Some(target),
+        _ => None,
     }
 }
 

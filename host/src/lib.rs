@@ -42,5 +42,4 @@ pub mod verify;
 pub mod healer;
 pub mod config;
 pub mod server;
-pub mod api;
 pub mod cli;

@@ -2,4 +2,8 @@
 //!
 //! Every door ends at the [`intake::Intake`], the one place that opens incidents, so that all doors together open one.
 
+pub mod auth;
+pub mod http;
 pub mod intake;
+pub mod poll;
+pub mod webhook;

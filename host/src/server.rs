@@ -20,6 +20,7 @@ use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::sight::Sources;
+use crate::config::LoadedPolicy;
 use crate::policy::Policy;
 use crate::receive::http::Doors;
 use crate::receive::intake::Intake;
@@ -44,7 +45,7 @@ impl Server {
     ///
     /// # Errors
     /// With what to do: a journal in use, a plugin that cannot be loaded, a port in use.
-    pub async fn open(config: Config, policies: Vec<Policy>, shutdown: Shutdown) -> anyhow::Result<Self> {
+    pub async fn open(config: Config, policies: Vec<LoadedPolicy>, shutdown: Shutdown) -> anyhow::Result<Self> {
         let journal = Journal::open(&config.data)?;
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
@@ -63,7 +64,7 @@ impl Server {
             executor: Executor {
                 journal: journal.clone(),
                 engines: Arc::clone(&engines),
-                ansible: config.ansible.clone(),
+                ansible: config.ansible.clone().map(Arc::new),
                 runs: config.data.join("runs"),
             },
             verifier: Verifier::new(sources),
@@ -125,7 +126,7 @@ pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sour
         engines: Arc::clone(engines),
         alertmanagers: sources.alertmanager.clone(),
         drop: sources.drop.clone(),
-        ansible: config.ansible.clone(),
+        ansible: config.ansible.clone().map(Arc::new),
         halt_file: config.data.join("HALT"),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
@@ -137,10 +138,10 @@ pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sour
 ///
 /// # Errors
 /// All that is wrong, one line each, naming policy and file.
-pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<Policy>, kept: Option<&Path>) -> anyhow::Result<Vec<Loaded>> {
+pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<LoadedPolicy>, kept: Option<&Path>) -> anyhow::Result<Vec<Loaded>> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut problems = Vec::new();
-    for policy in policies {
+    for LoadedPolicy { file, policy } in policies {
         match load_one(sandbox, plugins, &policy).await {
             Ok(plugin) => {
                 if let Some(kept) = kept {
@@ -148,7 +149,7 @@ pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<Policy>,
                 }
                 loaded.push(Loaded { policy, plugin });
             }
-            Err(problem) => problems.push(format!("policy {}: {problem}", policy.name)),
+            Err(problem) => problems.push(format!("{}: {problem}", file.display())),
         }
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));

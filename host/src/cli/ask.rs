@@ -56,8 +56,7 @@ struct Considered {
 
 impl Ask {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        let config = config::load(&self.config.config)?;
-        let policies = config::load_policies(&config)?;
+        let (config, policies) = config::load_all(&self.config.config)?;
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
         let decider = Decider::new(loaded, sandbox, config.data.join("plugins"));
@@ -102,7 +101,8 @@ async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engi
     let now = Time::now();
     let id = IncidentId { key: Key::of(alert.family, &alert.labels, &config.identity.drop), n: 1 };
     let name = clean(alert.name(), 120);
-    let resolved = config.targets.resolve(&alert.labels, engines.hosts());
+    let hosts: Vec<_> = engines.hosts().cloned().collect();
+    let resolved = config.targets.resolve(&alert.labels, &hosts);
     let mut targets = Vec::new();
     for (target, inventory_host) in resolved.targets {
         let state = engines.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));

@@ -26,7 +26,7 @@ pub struct Check {
 
 impl Check {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        let (config, policies) = match config::load(&self.config.config).and_then(|c| Ok((c.clone(), config::load_policies(&c)?))) {
+        let (config, policies) = match config::load_all(&self.config.config) {
             Ok(read) => read,
             Err(problems) => return self.bad(&problems.to_string()),
         };

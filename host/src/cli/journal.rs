@@ -8,7 +8,7 @@ use serde_json::json as value;
 use super::output::{json, line, note};
 use super::{DataArg, End, Output};
 use crate::incident::timeline;
-use crate::journal::Entry;
+use crate::journal::{Entry, JournalError};
 
 /// How often a followed journal is looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -96,15 +96,19 @@ impl Tail {
 
 impl Verify {
     fn run(self) -> anyhow::Result<End> {
-        let (entries, broken) = self.data.journal()?.verify()?;
-        if self.output == Output::Json {
-            json(&value!({ "entries": entries, "broken_at": broken }))?;
-        } else {
-            match broken {
-                None => line(format!("{entries} entries, none altered or missing")),
-                Some(pos) => note(format!("entry {pos} was altered, or one before it is missing: do not trust this journal from there on")),
+        match self.data.journal()?.verify() {
+            Ok(entries) if self.output == Output::Json => json(&value!({ "ok": true, "entries": entries }))?,
+            Ok(entries) => line(format!("{entries} entries, none altered or missing")),
+            Err(error @ JournalError::Broken { .. }) => {
+                if self.output == Output::Json {
+                    json(&value!({ "ok": false, "problem": error.to_string() }))?;
+                } else {
+                    note(error.to_string());
+                }
+                return Ok(End::Findings);
             }
+            Err(error) => return Err(error.into()),
         }
-        Ok(if broken.is_some() { End::Findings } else { End::Fine })
+        Ok(End::Fine)
     }
 }

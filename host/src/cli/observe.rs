@@ -1,10 +1,10 @@
 //! `paramedic observe`: the first five minutes of a sceptic. No configuration, no socket, no root; reads only.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
@@ -117,15 +117,11 @@ impl Observe {
     }
 
     async fn load(&self) -> anyhow::Result<Decider> {
-        let policies = read_policies(&self.policies)?;
+        let policies = config::load_policies(&self.policies)?;
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &self.plugins, policies, None).await?;
         Ok(Decider::new(loaded, sandbox, PathBuf::new()))
     }
-}
-
-fn read_policies(folder: &Path) -> anyhow::Result<Vec<Policy>> {
-    config::read_policies(folder).with_context(|| format!("in {}", folder.display()))
 }
 
 fn key(alert: &Alert) -> Key {

@@ -81,7 +81,8 @@ impl Inspect {
         line(format!("{} {}: {}", manifest.name, manifest.version, manifest.description));
         line(format!("  sha256   {}", plugin.digest()));
         line(format!("  size     {} KiB", plugin.size() / 1024));
-        line(format!("  declares {}", if manifest.actions.is_empty() { "no action".to_owned() } else { manifest.actions.join(", ") }));
+        let actions: Vec<&str> = manifest.actions.iter().map(|kind| kind.word()).collect();
+        line(format!("  declares {}", if actions.is_empty() { "no action".to_owned() } else { actions.join(", ") }));
         line("  imports");
         plugin.imports().iter().for_each(|import| line(format!("    {import}")));
         if let Some(schema) = &manifest.settings_schema {

@@ -16,8 +16,7 @@ pub struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        let read = config::load(&self.config.config).and_then(|config| Ok((config::load_policies(&config)?, config)));
-        let (policies, config) = match read {
+        let (config, policies) = match config::load_all(&self.config.config) {
             Ok(read) => read,
             Err(problems) => {
                 super::output::note(problems.to_string());
