@@ -1,0 +1,215 @@
+//! The configuration: gathers each room's own settings from `paramedic.yaml` and the policies from their folder.
+//!
+//! A setting that is wrong is never replaced by its default: it is an error with file, line, column and what to do, and all
+//! files are read before anything is said, so that one run shows as much as can be found. Paths in a file are relative to
+//! that file's folder. Absent on purpose: environment variables and includes, and any merging of files.
+
+mod check;
+pub mod problem;
+mod words;
+mod yaml;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::policy::Policy;
+use crate::policy::brakes::Brakes;
+use crate::receive::auth;
+pub use problem::{ConfigError, Problem};
+use yaml::Source;
+
+/// What `paramedic.yaml` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where alerts are taken in.
+    pub listen: SocketAddr,
+    /// Folder of the journal and of the operator's socket.
+    pub data: PathBuf,
+    /// Folder of the policies.
+    pub policies: PathBuf,
+    /// Folder of the plugins.
+    pub plugins: PathBuf,
+    /// Who may send alerts.
+    pub auth: auth::Settings,
+    /// What makes two alerts the same.
+    pub identity: Identity,
+    /// How often and how much at once may be done.
+    pub brakes: Brakes,
+    /// How often it is asked what fires.
+    pub poll: Poll,
+    /// An alert that had been firing for longer when it was first seen is left to a person.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub max_age: Duration,
+    /// How long a graceful stop may take.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub shutdown_within: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5001)),
+            data: "data".into(),
+            policies: "policies".into(),
+            plugins: "plugins".into(),
+            auth: auth::Settings::default(),
+            identity: Identity::default(),
+            brakes: Brakes::default(),
+            poll: Poll::default(),
+            max_age: Duration::from_secs(15 * 60),
+            shutdown_within: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What makes two alerts the same.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// Labels that only tell replicas of a source apart.
+    pub drop: Vec<String>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { drop: vec!["replica".to_owned(), "prometheus_replica".to_owned()] }
+    }
+}
+
+/// How often it is asked what fires.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Poll {
+    /// Time between two rounds.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub interval: Duration,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5) }
+    }
+}
+
+/// A policy and the file it was read from.
+#[derive(Clone, Debug)]
+pub struct LoadedPolicy {
+    /// The file.
+    pub file: PathBuf,
+    /// What it says.
+    pub policy: Policy,
+}
+
+/// Reads `paramedic.yaml` alone.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let source = Source::open(path).map_err(|problem| vec![problem])?;
+    Ok(read_config(&source)?)
+}
+
+/// Reads all policies of a folder, in the order of their file names: every `*.yaml` and `*.yml` that is not hidden.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
+    let mut problems = Vec::new();
+    let found = read_policies(folder, &mut problems);
+    if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
+}
+
+/// Reads `paramedic.yaml` and the policies it names, and checks that they fit together.
+///
+/// # Errors
+/// Everything that is wrong with any of them.
+pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError> {
+    let source = Source::open(path).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    let config = read_config(&source).map_err(|found| problems.extend(found)).ok();
+    // With a broken configuration the policies are looked for where it says, as far as it can be read.
+    let folder = match &config {
+        Some(config) => config.policies.clone(),
+        None => folder_of(source.file()).join(source.text("policies").unwrap_or("policies")),
+    };
+    let policies = read_policies(&folder, &mut problems);
+    if let Some(config) = &config {
+        for (source, loaded) in &policies {
+            problems.extend(check::policy_within(config, source, &loaded.policy));
+        }
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok((config, policies.into_iter().map(|(_, loaded)| loaded).collect())),
+        _ => Err(problems.into()),
+    }
+}
+
+fn read_config(source: &Source) -> Result<Config, Vec<Problem>> {
+    let mut config: Config = source.read()?;
+    let problems = check::config(source, &config);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    config.resolve(folder_of(source.file()));
+    Ok(config)
+}
+
+impl Config {
+    /// Makes every path relative to the file's folder; absolute ones stay.
+    fn resolve(&mut self, folder: &Path) {
+        let always = [&mut self.data, &mut self.policies, &mut self.plugins];
+        for path in always.into_iter().chain(self.auth.token_file.as_mut()) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    // `paramedic.yaml` alone has an empty parent, which joins to the same relative paths.
+    file.parent().unwrap_or(Path::new(""))
+}
+
+fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, LoadedPolicy)> {
+    let files = match policy_files(folder) {
+        Ok(files) => files,
+        Err(error) => {
+            let hint = "make the folder, or name another with `policies:` in paramedic.yaml";
+            problems.push(Problem::of_file(folder, format!("the policies folder cannot be read: {error}"), hint));
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for file in files {
+        match read_policy(&file) {
+            Ok(read) => found.push(read),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    problems.extend(check::names(&found));
+    found
+}
+
+fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
+    let source = Source::open(file).map_err(|problem| vec![problem])?;
+    let policy: Policy = source.read()?;
+    let problems = check::policy(&source, &policy);
+    if problems.is_empty() { Ok((source, LoadedPolicy { file: file.to_owned(), policy })) } else { Err(problems) }
+}
+
+fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = path.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
+        if yaml && !hidden && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

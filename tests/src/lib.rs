@@ -1,1 +1,4 @@
+//! Tests that need wasm, Docker, Ansible, HTTP or files: one module per room of `host/src`, in one binary.
 
+#[cfg(test)]
+mod config;

@@ -1,0 +1,166 @@
+//! What is well written and still wrong: values beyond their bounds, and things that do not fit together.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::yaml::Source;
+use super::{Config, LoadedPolicy, Problem};
+use crate::clock::print_duration;
+use crate::policy::Policy;
+use crate::policy::brakes::PerWindow;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Collects what is wrong with one file.
+struct Checks<'a> {
+    source: &'a Source,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Checks<'a> {
+    fn of(source: &'a Source) -> Self {
+        Self { source, problems: Vec::new() }
+    }
+
+    fn found(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.place);
+        self.problems
+    }
+
+    fn wrong(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(self.source.problem(path, message, hint));
+    }
+
+    /// A length of time inside its bounds.
+    fn length(&mut self, path: &str, length: Duration, least: Duration, most: Duration) {
+        if !(least..=most).contains(&length) {
+            let bounds = format!("write a length of time from {} to {}", print_duration(least), print_duration(most));
+            self.wrong(
+                path,
+                format!("{} is too {}", print_duration(length), if length < least { "short" } else { "long" }),
+                bounds,
+            );
+        }
+    }
+
+    fn rate(&mut self, path: &str, rate: PerWindow) {
+        if rate.limit == 0 {
+            self.wrong(
+                path,
+                "a limit of 0 forbids every action",
+                "write at least `1 per ...`; to do nothing use `mode: observe`",
+            );
+        }
+        self.length(path, rate.window, Duration::from_secs(1), DAY * 30);
+    }
+}
+
+/// Checks `paramedic.yaml` by itself.
+pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
+    let mut checks = Checks::of(source);
+    let (token, open) = (&config.auth.token_file, config.auth.allow_unauthenticated);
+    if !config.listen.ip().is_loopback() && token.is_none() && !open {
+        checks.wrong(
+            "listen",
+            format!("{} can be reached from other machines, and senders do not have to prove who they are", config.listen),
+            "add `auth: {token_file: ...}` with a file that holds a secret, or listen on 127.0.0.1, or say `auth: {allow_unauthenticated: true}`",
+        );
+    }
+    if token.is_some() && open {
+        let hint = "remove one of the two: with a token nobody is unauthenticated";
+        checks.wrong("auth.allow_unauthenticated", "both a token and no token are asked for", hint);
+    }
+    if config.brakes.concurrent == 0 {
+        checks.wrong(
+            "brakes.concurrent",
+            "a limit of 0 forbids every action",
+            "write at least 1; to do nothing use `mode: observe`",
+        );
+    }
+    checks.rate("brakes.attempts", config.brakes.attempts);
+    checks.rate("brakes.actions", config.brakes.actions);
+    checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
+    checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
+    checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
+    checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
+    checks.found()
+}
+
+/// Checks a policy by itself.
+pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
+    let mut checks = Checks::of(source);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if policy.name.is_empty() || policy.name.len() > 100 || !policy.name.chars().all(plain) {
+        checks.wrong(
+            "name",
+            "this is not the name of a policy",
+            "write up to 100 letters, digits, `_`, `.` or `-`, such as heal-nginx",
+        );
+    }
+    if !policy.settings.is_object() {
+        checks.wrong("settings", "settings have to be a mapping", "write `settings: {}` or leave the key out");
+    }
+    checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
+    checks.length("verify.within", policy.verify.within, Duration::from_secs(1), DAY);
+    checks.length("verify.stable", policy.verify.stable, Duration::ZERO, DAY);
+    if policy.verify.stable >= policy.verify.within {
+        let message = format!(
+            "nothing can be well for {} within {}",
+            print_duration(policy.verify.stable),
+            print_duration(policy.verify.within)
+        );
+        checks.wrong("verify", message, "make `stable` shorter than `within` (defaults: stable 30s, within 3m)");
+    }
+    if let Some(cooldown) = policy.brakes.cooldown {
+        checks.length("brakes.cooldown", cooldown, Duration::ZERO, DAY);
+    }
+    if let Some(attempts) = policy.brakes.attempts {
+        checks.rate("brakes.attempts", attempts);
+    }
+    if let Some(age) = policy.max_age {
+        checks.length("max_age", age, Duration::from_secs(1), DAY * 365);
+    }
+    for (i, grant) in policy.grants.ansible.iter().enumerate() {
+        if grant.hosts.is_empty() {
+            let hint = "write for instance `hosts: [web1]`: a playbook is always limited to one granted host";
+            checks.wrong(&format!("grants.ansible[{i}].hosts"), "without a host this playbook can never be run", hint);
+        }
+        for (n, name) in grant.vars.iter().enumerate().filter(|(_, name)| !is_variable(name)) {
+            let hint = "write letters, digits and `_`, not beginning with `ansible_`: those change how Ansible connects";
+            checks.wrong(&format!("grants.ansible[{i}].vars[{n}]"), format!("`{name}` cannot be granted as a variable"), hint);
+        }
+    }
+    checks.found()
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with("ansible_")
+}
+
+/// Checks that a policy fits the configuration it will run with.
+pub(super) fn policy_within(_config: &Config, source: &Source, _policy: &Policy) -> Vec<Problem> {
+    Checks::of(source).found()
+}
+
+/// Checks that no two policies have one name.
+pub(super) fn names(policies: &[(Source, LoadedPolicy)]) -> Vec<Problem> {
+    let mut first = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (source, loaded) in policies {
+        let file = loaded.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match first.get(loaded.policy.name.as_str()) {
+            None => drop(first.insert(loaded.policy.name.as_str(), file)),
+            Some(other) => {
+                let message = format!("the name `{}` is already taken by {other}", loaded.policy.name);
+                problems.push(source.problem(
+                    "name",
+                    message,
+                    "give every policy a name of its own: the journal tells them apart by it",
+                ));
+            }
+        }
+    }
+    problems
+}
