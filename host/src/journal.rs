@@ -5,14 +5,39 @@
 //! clock or lock crosses this line, so that a second store can stand behind the same words. Act only on an acknowledged
 //! append, never on a read. Absent on purpose: in-memory truth, updates, deletes.
 
+mod brakes;
 pub mod entry;
+mod folder;
+mod reader;
+pub mod replay;
 mod sqlite;
+mod writer;
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::alert::IncidentId;
+use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
-use crate::incident::Event;
+use crate::incident::{Event, Incident};
+
+pub use entry::Entry;
+pub use reader::Reader;
+
+use sqlite::{Draft, Store};
+use writer::Writer;
+
+/// The longest window of a [`Spend::Rate`]: older stamps are forgotten.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(32 * 24 * 3_600);
+
+/// How long an append may take, waiting for its turn included. What is not known by then is [`JournalError::Unknown`].
+const APPEND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a read may take.
+const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How many idle read connections are kept.
+const IDLE_READERS: usize = 4;
 
 /// What is to be written, all or none.
 #[derive(Clone, Debug)]
@@ -21,7 +46,8 @@ pub struct Append {
     pub append_id: uuid::Uuid,
     /// Whose story.
     pub incident: IncidentId,
-    /// Number of the incident's last entry, as the writer knows it; `None` writes behind whatever is there.
+    /// Number of the incident's last entry, as the writer knows it; 0 for one that begins. `None` writes behind whatever is
+    /// there. A closed incident takes no more entries.
     pub expect: Option<u64>,
     /// What happened, in order; at least one.
     pub events: Vec<Event>,
@@ -94,8 +120,13 @@ pub enum Appended {
     Already {
         /// Position of its first entry.
         pos: u64,
+        /// Number of its last entry in its incident.
+        seq: u64,
+        /// The journal's time of it.
+        at: Time,
     },
-    /// Somebody wrote before: fold again, ask again.
+    /// Somebody wrote before: fold again, ask again. So is writing to a closed incident, and beginning one while another of its
+    /// key is open.
     Conflict {
         /// The incident's last entry number; 0 when there is none.
         last: u64,
@@ -106,7 +137,7 @@ pub enum Appended {
     Braked {
         /// Its key.
         key: String,
-        /// When it may have room again; `None`: when somebody releases it.
+        /// When it may have room again; `None`: when somebody releases it, or never, if more is spent at once than its limit.
         after: Option<Time>,
         /// Who holds it, for locks.
         holder: Option<IncidentId>,
@@ -114,7 +145,7 @@ pub enum Appended {
 }
 
 /// Why the journal could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// It surely was not written.
     #[error("the journal could not be written: {0}")]
@@ -128,6 +159,17 @@ pub enum JournalError {
     /// It could not be opened; the text says what to do.
     #[error("{0}")]
     Open(String),
+    /// It holds no such incident; the text says what to do.
+    #[error("{0}")]
+    NoSuch(String),
+    /// It is not what was written.
+    #[error("the journal is damaged or was altered at entry {pos}: {message}")]
+    Broken {
+        /// Position of the first entry that is wrong.
+        pos: u64,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 /// A line of the listing of incidents.
@@ -162,14 +204,141 @@ impl<T> Journalled<T> {
     }
 }
 
-/// The journal, open for writing: a cheap handle to its one writer.
+/// The journal, open for writing: a cheap handle to its one writer. The lock on its folder is given back with the last one.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    store: (),
+    shared: Arc<Shared>,
 }
 
-/// The journal, open for reading only; also while a server writes it.
 #[derive(Debug)]
-pub struct Reader {
-    store: (),
+struct Shared {
+    dir: PathBuf,
+    epoch: u64,
+    writer: Writer,
+    readers: Mutex<Vec<Reader>>,
+}
+
+impl Journal {
+    /// Opens the journal in this folder and makes both if they are missing: takes the folder's lock for life, and raises the
+    /// epoch, so that nobody who had the journal open before can write to it any more.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`] when the folder is in use or cannot be used, or a newer Paramedic wrote the journal.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let lock = folder::take(dir)?;
+        let mut store = Store::open(dir, lock)?;
+        let epoch = store.epoch();
+        let writer = Writer::start(APPEND_DEADLINE, move |batch| store.commit(batch))
+            .map_err(|e| JournalError::Open(format!("the journal's writer cannot be started: {e}")))?;
+        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), epoch, writer, readers: Mutex::new(Vec::new()) }) })
+    }
+
+    /// How many times this journal was opened for writing, this time included; every append is fenced by it.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// Writes all of it or nothing, and answers once it is durable. A refusal is a value.
+    ///
+    /// # Errors
+    /// [`JournalError::NotDone`] when it surely was not written, [`JournalError::Unknown`] when that cannot be told.
+    pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
+        self.shared.writer.append(Arc::new(Draft::new(append)?)).await
+    }
+
+    /// Appends, and hands back `value` as proof that this was acknowledged; or the refusal.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn prove<T>(&self, append: Append, value: T) -> Result<Result<Journalled<T>, Appended>, JournalError> {
+        Ok(match self.append(append).await? {
+            Appended::Committed { seq, at, .. } | Appended::Already { seq, at, .. } => Ok(Journalled { value, at, seq }),
+            refused => Err(refused),
+        })
+    }
+
+    /// Would these brakes have room now? `None` when all have, otherwise [`Appended::Braked`]. Spends nothing and proves
+    /// nothing: for asking again while something is held.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn room(&self, incident: &IncidentId, spend: &[Spend]) -> Result<Option<Appended>, JournalError> {
+        let (incident, spend) = (incident.clone(), spend.to_vec());
+        self.reading(move |reader| reader.room(&incident, &spend)).await
+    }
+
+    /// The incident's entries behind number `after_seq`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`], also when one is missing.
+    pub async fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let incident = incident.clone();
+        self.reading(move |reader| reader.read(&incident, after_seq, limit)).await
+    }
+
+    /// The incident, computed from its entries; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn incident(&self, incident: &IncidentId) -> Result<Option<Incident>, JournalError> {
+        let incident = incident.clone();
+        self.reading(move |reader| reader.incident(&incident)).await
+    }
+
+    /// All open incidents in the order of their opening.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn open_incidents(&self) -> Result<Vec<IncidentId>, JournalError> {
+        self.reading(Reader::open_incidents).await
+    }
+
+    /// The newest incident of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn latest(&self, key: &Key) -> Result<Option<Listed>, JournalError> {
+        let key = key.clone();
+        self.reading(move |reader| reader.latest(&key)).await
+    }
+
+    /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`], also when one is missing.
+    pub async fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.reading(move |reader| reader.tail(after_pos, limit)).await
+    }
+
+    /// Reads on a thread of its own, since a disk may be slow.
+    async fn reading<T, F>(&self, read: F) -> Result<T, JournalError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let work = tokio::task::spawn_blocking(move || {
+            let reader = shared.idle_reader().map_or_else(|| Reader::open(&shared.dir), Ok)?;
+            // After an error the connection is not used again.
+            read(&reader).inspect(|_| shared.keep_reader(reader))
+        });
+        match tokio::time::timeout(READ_DEADLINE, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failed)) => Err(JournalError::Unreadable(failed.to_string())),
+            Err(_) => Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs()))),
+        }
+    }
+}
+
+impl Shared {
+    fn idle_reader(&self) -> Option<Reader> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep_reader(&self, reader: Reader) {
+        let mut idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_READERS {
+            idle.push(reader);
+        }
+    }
 }

@@ -1,0 +1,299 @@
+//! Reading the journal, beside the one who writes it.
+//!
+//! A read sees whatever was committed when it began. It proves nothing: act only on an acknowledged append. The
+//! functions block; in a server go through [`super::Journal`], which gives them a thread.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
+use serde::Deserialize;
+
+use super::entry::{Entry, FIRST_HASH, Row};
+use super::sqlite::{Tables, signed, tables, unsigned};
+use super::{Appended, JournalError, Listed, Spend, brakes, folder, replay};
+use crate::alert::{IncidentId, Key};
+use crate::clock::Time;
+use crate::incident::Incident;
+
+/// How long to wait for a lock; a writer in WAL mode holds up readers only while the database is opened or recovered.
+const BUSY: Duration = Duration::from_secs(5);
+
+const COLUMNS: &str = "pos, incident, seq, at, version, kind, body, append_id, hash";
+
+/// The journal, open for reading only; also while a server writes it.
+#[derive(Debug)]
+pub struct Reader {
+    db: Connection,
+}
+
+impl Reader {
+    /// Opens the journal in this folder.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`] when there is none, or it cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let path = folder::database(dir);
+        let missing = || {
+            let dir = dir.display();
+            JournalError::Open(format!(
+                "there is no journal in {dir}: `paramedic serve` makes it; is `data` right, and the user?"
+            ))
+        };
+        if !path.exists() {
+            return Err(missing());
+        }
+        let open = || {
+            let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            db.busy_timeout(BUSY)?;
+            Ok(db)
+        };
+        let db = open().map_err(|e: rusqlite::Error| {
+            JournalError::Open(format!("the journal {} cannot be opened: {e}; may this user read it?", path.display()))
+        })?;
+        match tables(&db, &path)? {
+            Tables::Ours => Ok(Self { db }),
+            Tables::None => Err(missing()),
+        }
+    }
+
+    /// Incidents, the newest first, at most `limit`; only open ones if asked for.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn list(&self, open_only: bool, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        // Two texts, so that each has its index.
+        self.ids(
+            if open_only {
+                "select id from incident where open = 1 order by opened desc limit ?1"
+            } else {
+                "select id from incident order by opened desc limit ?1"
+            },
+            [bound(limit)],
+        )
+    }
+
+    /// All open incidents in the order of their opening.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn open_incidents(&self) -> Result<Vec<IncidentId>, JournalError> {
+        self.ids("select id from incident where open = 1 order by opened", [])
+    }
+
+    /// The newest incident of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn latest(&self, key: &Key) -> Result<Option<Listed>, JournalError> {
+        let found: Option<(String, bool)> = self
+            .db
+            .prepare_cached("select id, open from incident where key = ?1 order by n desc limit 1")
+            .and_then(|mut query| query.query_row([key.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+            .map_err(unreadable)?;
+        found.map(|(id, open)| Ok(Listed { id: parse_id(&id)?, open })).transpose()
+    }
+
+    /// The incident that a person means: its id, or the beginning of one that no other key shares. The beginning of a key
+    /// means its latest incident.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuch`] when there is none, or several keys begin so.
+    pub fn find(&self, prefix: &str) -> Result<IncidentId, JournalError> {
+        let text = prefix.trim().to_ascii_lowercase();
+        let shown: String = prefix.chars().take(40).collect();
+        let shown = shown.escape_debug();
+        if let Some(exact) = self.ids("select id from incident where id = ?1", [&text])?.pop() {
+            return Ok(exact);
+        }
+        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        // `~` sorts behind every character of an id.
+        let mut latest = if plain {
+            self.ids("select id, max(n) from incident where id >= ?1 and id < ?1 || '~' group by key limit 4", [&text])?
+        } else {
+            Vec::new()
+        };
+        match (latest.pop(), latest.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(one), false) => Err(JournalError::NoSuch(format!(
+                "several incidents begin with `{shown}`, such as {one} and {}: write more of the id",
+                latest[0]
+            ))),
+            (None, _) => Err(JournalError::NoSuch(format!(
+                "there is no incident `{shown}`: `paramedic incident list` shows their ids, and the beginning of one is enough"
+            ))),
+        }
+    }
+
+    /// The incident, computed from its entries; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn incident(&self, incident: &IncidentId) -> Result<Option<Incident>, JournalError> {
+        Ok(replay::incident(incident, &self.read(incident, 0, usize::MAX)?))
+    }
+
+    /// The incident's entries behind number `after_seq`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`], also when one is missing.
+    pub fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let sql = format!("select {COLUMNS} from entry where incident = ?1 and seq > ?2 order by seq limit ?3");
+        let entries = self.entries(&sql, (incident.to_string(), signed(after_seq), bound(limit)))?;
+        contiguous(&entries, after_seq, |entry| entry.seq)?;
+        Ok(entries)
+    }
+
+    /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`], also when one is missing.
+    pub fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let sql = format!("select {COLUMNS} from entry where pos > ?1 order by pos limit ?2");
+        let entries = self.entries(&sql, (signed(after_pos), bound(limit)))?;
+        contiguous(&entries, after_pos, |entry| entry.pos)?;
+        Ok(entries)
+    }
+
+    /// Walks the whole journal and checks that each entry is the one that was written; gives their number.
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] with the first entry that is not.
+    pub fn verify(&self) -> Result<u64, JournalError> {
+        // One transaction: the entries and what is derived from them belong to one moment, also while a server writes.
+        let tx = self.db.unchecked_transaction().map_err(unreadable)?;
+        let mut chain = Chain::new();
+        let mut query = tx.prepare(&format!("select {COLUMNS} from entry order by pos")).map_err(unreadable)?;
+        for row in query.query_map([], row).map_err(unreadable)? {
+            chain.next(&row.map_err(unreadable)?)?;
+        }
+        let head: (i64, String) =
+            tx.query_row("select pos, hash from head", [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(unreadable)?;
+        let mut query = tx.prepare("select id, last_seq, open from incident").map_err(unreadable)?;
+        let listed = query
+            .query_map([], |row| Ok((row.get(0)?, (unsigned(row.get(1)?), row.get(2)?))))
+            .and_then(Iterator::collect::<Result<_, _>>)
+            .map_err(unreadable)?;
+        chain.end((unsigned(head.0), &head.1), &listed)
+    }
+
+    /// The brakes as they are now, for asking again.
+    pub(super) fn room(&self, incident: &IncidentId, spend: &[Spend]) -> Result<Option<Appended>, JournalError> {
+        let check = || {
+            let at: i64 = self.db.prepare_cached("select at from head")?.query_row([], |row| row.get(0))?;
+            brakes::check(&self.db, Time(at).max(Time::now()), &incident.to_string(), spend)
+        };
+        check().map_err(unreadable)
+    }
+
+    fn ids(&self, sql: &str, params: impl Params) -> Result<Vec<IncidentId>, JournalError> {
+        let ids: Vec<String> = self.column(sql, params).map_err(unreadable)?;
+        ids.iter().map(|id| parse_id(id)).collect()
+    }
+
+    fn column<T: FromSql>(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<T>> {
+        self.db.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect()
+    }
+
+    fn entries(&self, sql: &str, params: impl Params) -> Result<Vec<Entry>, JournalError> {
+        let rows = || self.db.prepare_cached(sql)?.query_map(params, row)?.collect::<rusqlite::Result<Vec<Row>>>();
+        rows().map_err(unreadable)?.into_iter().map(Entry::try_from).collect()
+    }
+}
+
+/// What is known of a chain up to here.
+struct Chain {
+    count: u64,
+    hash: String,
+    at: Time,
+    /// Last number of each incident, and whether it is open.
+    incidents: BTreeMap<String, (u64, bool)>,
+}
+
+impl Chain {
+    fn new() -> Self {
+        Self { count: 0, hash: FIRST_HASH.to_owned(), at: Time(i64::MIN), incidents: BTreeMap::new() }
+    }
+
+    fn next(&mut self, row: &Row) -> Result<(), JournalError> {
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: String,
+        }
+        let pos = self.count + 1;
+        let broken = |message: &str| Err(JournalError::Broken { pos, message: message.to_owned() });
+        if row.pos != pos {
+            return broken("it is missing");
+        }
+        if row.chain(&self.hash) != row.hash {
+            return broken("its hash does not fit it and the entry before");
+        }
+        let (last, open) = self.incidents.entry(row.incident.clone()).or_insert((0, true));
+        if row.seq != *last + 1 {
+            return broken("its number does not follow the one before of its incident");
+        }
+        if row.at < self.at {
+            return broken("its time is before that of the entry before");
+        }
+        if serde_json::from_str::<Kind>(&row.body).map(|body| body.kind).ok().as_ref() != Some(&row.kind) {
+            return broken("its kind is not the one that its body says");
+        }
+        *last = row.seq;
+        *open &= row.kind != "closed";
+        (self.count, self.at) = (pos, row.at);
+        self.hash.clone_from(&row.hash);
+        Ok(())
+    }
+
+    fn end(self, head: (u64, &String), listed: &BTreeMap<String, (u64, bool)>) -> Result<u64, JournalError> {
+        if head != (self.count, &self.hash) {
+            let message = format!("it is the last one, but entry {} was written last", head.0);
+            return Err(JournalError::Broken { pos: self.count, message });
+        }
+        if *listed != self.incidents {
+            let message = "the list of incidents does not say what the entries say".to_owned();
+            return Err(JournalError::Broken { pos: self.count, message });
+        }
+        Ok(self.count)
+    }
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        pos: unsigned(row.get(0)?),
+        incident: row.get(1)?,
+        seq: unsigned(row.get(2)?),
+        at: Time(row.get(3)?),
+        version: row.get(4)?,
+        kind: row.get(5)?,
+        body: row.get(6)?,
+        append_id: row.get(7)?,
+        hash: row.get(8)?,
+    })
+}
+
+fn contiguous(entries: &[Entry], after: u64, number: fn(&Entry) -> u64) -> Result<(), JournalError> {
+    match entries.iter().zip(after + 1..).find(|(entry, expected)| number(entry) != *expected) {
+        None => Ok(()),
+        Some((entry, expected)) => Err(JournalError::Unreadable(format!(
+            "number {expected} is missing before entry {} of {}: `paramedic journal verify` says more",
+            entry.pos, entry.incident
+        ))),
+    }
+}
+
+fn parse_id(text: &str) -> Result<IncidentId, JournalError> {
+    text.parse().map_err(JournalError::Unreadable)
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+// Takes it by value to fit `map_err`.
+#[allow(clippy::needless_pass_by_value)]
+fn unreadable(e: rusqlite::Error) -> JournalError {
+    JournalError::Unreadable(e.to_string())
+}
