@@ -11,17 +11,10 @@ mod yaml;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::execute::ansible;
-use crate::look::alertmanager::{self, Alertmanager};
-use crate::look::http::LookError;
-use crate::look::prometheus::{self, Prometheus};
-use crate::look::sight::Sources;
-use crate::look::{docker, targets};
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
 use crate::receive::auth;
@@ -40,16 +33,6 @@ pub struct Config {
     pub policies: PathBuf,
     /// Folder of the plugins.
     pub plugins: PathBuf,
-    /// The Docker engines.
-    pub docker: docker::Settings,
-    /// Playbooks and inventories; without it no playbook can be run.
-    pub ansible: Option<ansible::Settings>,
-    /// The Prometheus to look at.
-    pub prometheus: Option<prometheus::Settings>,
-    /// The Alertmanager to look at.
-    pub alertmanager: Option<alertmanager::Settings>,
-    /// Which target an alert means.
-    pub targets: targets::Rules,
     /// Who may send alerts.
     pub auth: auth::Settings,
     /// What makes two alerts the same.
@@ -73,11 +56,6 @@ impl Default for Config {
             data: "data".into(),
             policies: "policies".into(),
             plugins: "plugins".into(),
-            docker: docker::Settings::default(),
-            ansible: None,
-            prometheus: None,
-            alertmanager: None,
-            targets: targets::Rules::default(),
             auth: auth::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
@@ -181,20 +159,6 @@ fn read_config(source: &Source) -> Result<Config, Vec<Problem>> {
 }
 
 impl Config {
-    /// The monitoring systems to look at.
-    ///
-    /// # Errors
-    /// When a token's file cannot be read.
-    pub fn sources(&self) -> Result<Sources, LookError> {
-        let prometheus = self.prometheus.iter().map(|settings| Prometheus::new(settings).map(Arc::new));
-        let alertmanager = self.alertmanager.iter().map(|settings| Alertmanager::new(settings).map(Arc::new));
-        Ok(Sources {
-            prometheus: prometheus.collect::<Result<_, _>>()?,
-            alertmanager: alertmanager.collect::<Result<_, _>>()?,
-            drop: self.identity.drop.as_slice().into(),
-        })
-    }
-
     /// Makes every path relative to the file's folder; absolute ones stay.
     fn resolve(&mut self, folder: &Path) {
         let always = [&mut self.data, &mut self.policies, &mut self.plugins];

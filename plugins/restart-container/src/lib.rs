@@ -3,7 +3,7 @@
 //! Each target has a ladder of its own: `restarts` restarts, then `then_playbook`, then nobody but a person. Several targets are taken one at
 //! a time, the one that was tried least first. A person's retry of a ladder that was climbed to its end begins at its foot again.
 
-use paramedic_policy::{AttemptedAction, Decision, Incident, Kind, Proposal, State, Target, Trigger, Variables, policy};
+use paramedic_policy::{AttemptedAction, Decision, Incident, Kind, Proposal, State, Target, Variables, policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -52,7 +52,7 @@ pub fn decide(incident: &Incident, settings: &Settings) -> Decision {
         return climb(incident, target, rung, settings);
     }
     match foot(first, settings) {
-        Some(rung) if incident.trigger == Trigger::Retry => climb(incident, first, rung, settings),
+        Some(rung) if incident.may_begin_again() => climb(incident, first, rung, settings),
         _ => give_up(incident, &targets),
     }
 }

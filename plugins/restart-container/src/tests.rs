@@ -1,7 +1,7 @@
 //! The ladder, rung by rung. No wasm is needed for any of it.
 #![allow(clippy::unwrap_used)]
 
-use paramedic_policy::{Attempt, Outcome, json, parse_settings, settings_schema};
+use paramedic_policy::{Attempt, Outcome, Trigger, json, parse_settings, settings_schema};
 
 use super::*;
 
@@ -92,6 +92,15 @@ fn a_retry_begins_at_the_foot_and_climbs_the_whole_ladder_once_more() {
     assert_eq!(decide(&incident, &ladder()).proposals(), [repair(WEB, "web")]);
     let incident = incident.attempt(ran(WEB, Outcome::Succeeded));
     assert!(matches!(decide(&incident, &ladder()), Decision::Escalate { .. }));
+}
+
+#[test]
+fn a_retry_that_was_held_back_is_still_a_retry() {
+    let spent = down().attempt(restarted(WEB, Outcome::Succeeded)).attempt(ran(WEB, Outcome::Succeeded));
+    assert_eq!(decide(&spent.clone().trigger(Trigger::HoldOver), &ladder()).proposals(), [Proposal::restart(WEB)]);
+    for trigger in [Trigger::NotHealed, Trigger::Interrupted, Trigger::Alert, Trigger::Other("news".to_owned())] {
+        assert!(matches!(decide(&spent.clone().trigger(trigger), &ladder()), Decision::Escalate { .. }));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Several targets are taken one at a time, the one that was tried least first. A person's retry runs it once more.
 
-use paramedic_policy::{Decision, Incident, Kind, Proposal, Target, Trigger, Variables, policy};
+use paramedic_policy::{Decision, Incident, Kind, Proposal, Target, Variables, policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -51,7 +51,7 @@ pub fn decide(incident: &Incident, settings: &Settings) -> Decision {
     // `min_by_key` takes the first of equals: what is down comes before what runs.
     match targets.iter().filter(|t| runs(t) < settings.times).min_by_key(runs) {
         Some(target) => run(incident, target, settings),
-        None if incident.trigger == Trigger::Retry => run(incident, first, settings),
+        None if incident.may_begin_again() => run(incident, first, settings),
         None => give_up(incident, settings),
     }
 }

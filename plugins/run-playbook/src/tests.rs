@@ -1,7 +1,7 @@
 //! What is run, with what, how often. No wasm is needed for any of it.
 #![allow(clippy::unwrap_used)]
 
-use paramedic_policy::{Attempt, Outcome, State, Value, json, parse_settings, settings_schema};
+use paramedic_policy::{Attempt, Outcome, State, Trigger, Value, json, parse_settings, settings_schema};
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! What was tried before: attempts, their actions, and the questions a ladder asks about them.
 
 use crate::incident::{Incident, Time};
-use crate::words::{Kind, Outcome, Verification};
+use crate::words::{Kind, Outcome, Trigger, Verification};
 
 /// One earlier `act` of this incident and what came of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +103,12 @@ impl Incident {
     /// Every action on this target that was really begun, oldest first.
     pub fn begun_on(&self, target: &str) -> impl DoubleEndedIterator<Item = &AttemptedAction> {
         self.begun().filter(move |a| a.target == target)
+    }
+
+    /// True when a ladder that was climbed to its end may begin at its foot again: a person asks for it, or it began again and was
+    /// held back until now. (What is held was decided on the same history, so at the end of a ladder only a retry can have been.)
+    pub fn may_begin_again(&self) -> bool {
+        matches!(self.trigger, Trigger::Retry | Trigger::HoldOver)
     }
 
     /// What was begun and how it ended, in words for a reason: `docker.restart of local/web succeeded but did not heal it, then

@@ -53,6 +53,10 @@
 //! Words that name an open set ([`Kind`], [`Trigger`], [`Outcome`], ...) have a case `Other`: a later Paramedic may say
 //! something that this version does not know, and a policy keeps working.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod decision;
 mod guest;
 mod history;

@@ -1,0 +1,36 @@
+//! A plugin that declares a kind of action that nobody knows.
+
+#[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({ world: "policy", path: "../../wit", pub_export_macro: true });
+}
+
+use bindings::exports::paramedic::policy::{handler, lifecycle};
+
+struct Guest;
+
+impl handler::Guest for Guest {
+    fn decide() -> Result<handler::Decision, String> {
+        Ok(handler::Decision::Pass("not mine".to_owned()))
+    }
+}
+
+impl lifecycle::Guest for Guest {
+    fn describe() -> lifecycle::Manifest {
+        lifecycle::Manifest {
+            name: "unknown-kind".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: "Declares what nobody knows".to_owned(),
+            actions: vec!["docker.restart".to_owned(), "docker.exec".to_owned()],
+            settings_schema: String::new(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+// An export is an `unsafe(export_name)` function.
+#[allow(unsafe_code)]
+mod exports {
+    use super::{Guest, bindings};
+    bindings::export!(Guest with_types_in bindings);
+}

@@ -1,0 +1,109 @@
+//! One deliberately wrong folder per rule of the configuration, each with the exact text an operator is shown.
+//!
+//! `tests/fixtures/config/<case>/` holds a `paramedic.yaml`, perhaps `policies/`, and `expected.txt`. After a deliberate change of
+//! a message run the tests with `UPDATE_EXPECTED=1`, and read the difference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use paramedic::config;
+use paramedic::incident::Mode;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config")
+}
+
+/// What an operator is shown for one case, with paths as seen from its folder.
+fn shown(case: &Path) -> String {
+    let text = match config::load_all(&case.join("paramedic.yaml")) {
+        Ok(_) => "no problems".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    text.replace(&format!("{}/", case.display()), "") + "\n"
+}
+
+#[test]
+fn every_rule_says_exactly_what_is_wrong_where_and_what_to_do() {
+    let mut cases: Vec<PathBuf> = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 20, "only {} cases were found", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let (got, file) = (shown(&case), case.join("expected.txt"));
+        assert!(got != "no problems\n" || case.ends_with("good"), "{} is not wrong at all", case.display());
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&file, &got).unwrap();
+        }
+        let wanted = fs::read_to_string(&file).unwrap_or_default();
+        if got != wanted {
+            wrong.push(format!("== {}\n-- expected:\n{wanted}-- got:\n{got}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_full_configuration_means_what_it_says() {
+    let (config, policies) = config::load_all(&fixtures().join("good/paramedic.yaml")).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:6001");
+    assert_eq!(config.data, fixtures().join("good/state"));
+    assert_eq!(config.plugins, Path::new("/opt/plugins"));
+    assert_eq!(config.identity.drop, ["replica"]);
+    assert_eq!(config.brakes.attempts.limit, 3);
+    assert_eq!(config.brakes.actions.limit, 10, "what is left out keeps its default");
+    assert_eq!(config.max_age, Duration::from_secs(600));
+    // By file name, not by policy name.
+    let names: Vec<_> = policies.iter().map(|loaded| loaded.policy.name.as_str()).collect();
+    assert_eq!(names, ["zz-first", "aa-second"]);
+    let first = &policies[0].policy;
+    assert_eq!(first.mode, Mode::Enforce);
+    assert_eq!(
+        first.settings,
+        serde_json::json!({"then_playbook": "restart-nginx.yml", "tries": 2, "on": "yes", "list": [1, null, true]})
+    );
+    assert_eq!(policies[1].policy.mode, Mode::Observe, "a policy that says nothing only observes");
+    assert_eq!(policies[1].policy.plugin.sha256.as_deref(), Some("ab".repeat(32).as_str()));
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    for text in ["", "# nothing yet\n", "{}\n"] {
+        fs::write(folder.path().join("paramedic.yaml"), text).unwrap();
+        let (config, policies) = config::load_all(&folder.path().join("paramedic.yaml")).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:5001");
+        assert_eq!(config.policies, folder.path().join("policies"));
+        assert!(policies.is_empty());
+    }
+}
+
+#[test]
+fn hostile_files_are_refused_quickly_and_shown_harmlessly() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("paramedic.yaml");
+    let nines = (1..8).fold("a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, i| {
+        let last = format!("*a{}", i - 1);
+        format!("{text}a{i}: &a{i} [{}]\n", [last.as_str(); 9].join(","))
+    });
+    let deep = "[".repeat(100_000);
+    for (bytes, part) in [
+        (nines.into_bytes(), "nested or aliased"),
+        (deep.into_bytes(), "hint:"),
+        (vec![0xff, 0xfe, 0x00], "is not UTF-8"),
+        (vec![b'a'; 2 << 20], "is larger than 1 MiB"),
+        ("\u{1b}[31m\u{202e}evil: 1\n".into(), "hint:"),
+        ("\"\\e[31m\\u202eevil\": 1\n".into(), "unknown key"),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        let begun = std::time::Instant::now();
+        let error = config::load(&file).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+        assert!(!error.contains(['\u{1b}', '\u{202e}']), "{error:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5) && error.len() < 5000, "{:?}, {} bytes", begun.elapsed(), error.len());
+    }
+    let missing = config::load(&folder.path().join("nothing.yaml")).unwrap_err().to_string();
+    assert!(missing.contains("cannot be read") && missing.contains("hint:"), "{missing}");
+}
