@@ -2,3 +2,4 @@
 pub mod alertmanager;
 pub mod docker;
 pub mod prometheus;
+pub mod targets;

@@ -1,0 +1,248 @@
+//! Restarting, starting and stopping one container, by the id that was authorised.
+//!
+//! Right before the call the container is looked at again: another id, another name or another start than the one that was authorised
+//! means that somebody was faster, and nothing is done. After a call that nobody answered it is looked at as well, since the engine
+//! carries on with what it was asked although its client has gone. Nothing here is ever repeated.
+//! Absent on purpose: kill, remove, exec, create; and any name in a URL that is not a [`ContainerId`].
+
+use std::time::{Duration, Instant};
+
+use bollard::errors::Error as EngineError;
+use bollard::query_parameters::{RestartContainerOptionsBuilder, StopContainerOptionsBuilder};
+use tokio::time::{sleep, timeout};
+
+use crate::action::{Action, ContainerId, DockerVerb, Ending, Outcome, Target};
+use crate::clock::{Time, print_duration};
+use crate::look::docker::{Container, Engines, LookError};
+use crate::telemetry::clean;
+
+/// What the engine gives a container to stop when nobody says anything.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// How much longer than the grace a call may take: killing, unmounting, starting.
+const MARGIN: Duration = Duration::from_secs(5);
+/// The longest time [`find_out`] waits for a call that the engine may still be carrying out.
+const FIND_OUT_WITHIN: Duration = Duration::from_secs(120);
+/// How often it looks meanwhile.
+const FIND_OUT_EVERY: Duration = Duration::from_millis(300);
+
+/// What is to be done, taken out of an [`Action`].
+struct Task<'a> {
+    verb: DockerVerb,
+    target: &'a Target,
+    id: &'a ContainerId,
+    started_at: &'a str,
+    grace_seconds: Option<u32>,
+}
+
+impl<'a> Task<'a> {
+    fn of(action: &'a Action) -> Option<Self> {
+        match action {
+            Action::Docker { verb, target, container, started_at, grace_seconds } => {
+                Some(Self { verb: *verb, target, id: container, started_at, grace_seconds: *grace_seconds })
+            }
+            Action::Playbook { .. } => None,
+        }
+    }
+
+    /// How long the engine may take for the stopping part; `None`: for ever.
+    fn grace(&self, container: Option<&Container>) -> Option<Duration> {
+        let own = || container.and_then(|container| container.stop_timeout);
+        match (self.verb, self.grace_seconds) {
+            (DockerVerb::Start, _) => Some(Duration::ZERO),
+            (_, Some(seconds)) => Some(Duration::from_secs(seconds.into())),
+            (_, None) => own().map_or(Some(DEFAULT_GRACE), |seconds| u64::try_from(seconds).ok().map(Duration::from_secs)),
+        }
+    }
+}
+
+/// Carries out a Docker action: one call, and what was seen after it.
+///
+/// Takes at most `deadline` for the call and twice [`look::docker::DEADLINE`](crate::look::docker::DEADLINE) for looking before
+/// and after. A `deadline` shorter than the container's grace is kept all the same, and ends in [`Ending::TimedOut`].
+pub async fn carry(engines: &Engines, action: &Action, deadline: Duration) -> Outcome {
+    let Some(task) = Task::of(action) else { return failed(format!("{action} is nothing for Docker; nothing was done")) };
+    if let Err(why) = look_before(engines, &task).await {
+        return failed(format!("{why}; nothing was done"));
+    }
+    let begun = Instant::now();
+    // The client's own timeout only cuts what ours has missed.
+    let called = match engines.hands(&task.target.host, deadline + MARGIN) {
+        Ok(hands) => timeout(deadline, call(&hands, &task)).await,
+        Err(error) => return failed(format!("{error}; nothing was done")),
+    };
+    match called {
+        Ok(Ok(())) => succeeded(engines, &task, begun.elapsed()).await,
+        Ok(Err(error)) => refused(engines, &task, deadline, error).await,
+        Err(_) => unanswered(engines, &task, &format!("the engine gave no answer within {}", print_duration(deadline))).await,
+    }
+}
+
+/// Says why the container is not, or no longer, the one that was authorised.
+async fn look_before(engines: &Engines, task: &Task<'_>) -> Result<(), String> {
+    let found = engines.by_id(&task.target.host, task.id).await.map_err(|error| error.to_string())?;
+    let changed = |how: String| Err(format!("changed target: {how} since it was authorised"));
+    match found {
+        None => changed(format!("the container that was {} is gone", task.target)),
+        Some(now) if now.target != *task.target => changed(format!("{} was renamed to {}", task.target, now.target)),
+        Some(now) if now.started_at != task.started_at => {
+            changed(format!("{} was started by somebody else at {} (it is {})", task.target, now.started_at, now.state))
+        }
+        Some(now) => match now.protected {
+            Some(why) => Err(format!("protected target: {} must not be touched: {why}", task.target)),
+            None => Ok(()),
+        },
+    }
+}
+
+async fn call(hands: &bollard::Docker, task: &Task<'_>) -> Result<(), EngineError> {
+    let id = task.id.as_str();
+    let grace = task.grace_seconds.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
+    match task.verb {
+        DockerVerb::Start => hands.start_container(id, None).await,
+        DockerVerb::Restart => {
+            let options = grace.map(|seconds| RestartContainerOptionsBuilder::new().t(seconds).build());
+            hands.restart_container(id, options).await
+        }
+        DockerVerb::Stop => {
+            let options = grace.map(|seconds| StopContainerOptionsBuilder::new().t(seconds).build());
+            hands.stop_container(id, options).await
+        }
+    }
+}
+
+async fn succeeded(engines: &Engines, task: &Task<'_>, took: Duration) -> Outcome {
+    let took = print_duration(took);
+    let seen = engines.by_id(&task.target.host, task.id).await;
+    let message = match (&seen, task.verb) {
+        (Ok(Some(now)), DockerVerb::Start) if now.started_at == task.started_at => {
+            format!("{} had been started already; it is {}", task.target, describe(now))
+        }
+        (Ok(Some(now)), verb) => format!("{} {} in {took}; it is {}", task.target, done(verb), describe(now)),
+        (Ok(None), verb) => format!("{} {} in {took}; it is gone since", task.target, done(verb)),
+        (Err(error), verb) => format!("{} {} in {took}; how it is now is not known: {error}", task.target, done(verb)),
+    };
+    outcome(Ending::Succeeded, message)
+}
+
+/// The engine said no, or the connection failed.
+async fn refused(engines: &Engines, task: &Task<'_>, deadline: Duration, error: EngineError) -> Outcome {
+    // Without a connection nothing was asked; with one that broke, nobody knows.
+    let never_asked = matches!(&error, EngineError::HyperLegacyError { err } if err.is_connect());
+    match engines.explain(&task.target.host, deadline, error) {
+        LookError::Refused { status, message, .. } => {
+            failed(format!("the engine answered {status} to {} of {}: {message}", task.verb.kind(), task.target))
+        }
+        error if never_asked => failed(format!("{error}; nothing was done")),
+        LookError::TooSlow { within, .. } => {
+            unanswered(engines, task, &format!("the engine gave no answer within {}", print_duration(within))).await
+        }
+        error => unanswered(engines, task, &format!("the connection broke in the middle of the call ({error})")).await,
+    }
+}
+
+/// Nobody knows whether it took place: the engine carries on without its client. So look.
+async fn unanswered(engines: &Engines, task: &Task<'_>, why: &str) -> Outcome {
+    let seen = match engines.by_id(&task.target.host, task.id).await {
+        Ok(now) => match judge(task, now.as_ref(), None) {
+            Finding::Unfinished(seen) => format!("{seen}; the engine may still carry it out"),
+            Finding::Settled(seen) => seen,
+        },
+        Err(error) => format!("it cannot be told whether it took place: {error}"),
+    };
+    outcome(Ending::TimedOut, format!("{why}; looked: {seen}"))
+}
+
+/// After a crash: looks whether an action that was begun took place. Never repeats it.
+///
+/// The engine finishes what it was asked although Paramedic has gone, so this waits until the grace since `begun_at` is over
+/// before it says that nothing happened; two minutes at the most. The message begins with `it took place`, `it did not take place`
+/// or `it cannot be told`.
+pub async fn find_out(engines: &Engines, action: &Action, begun_at: Time) -> Outcome {
+    let Some(task) = Task::of(action) else {
+        return outcome(Ending::Interrupted, format!("it cannot be told: {action} is nothing for Docker"));
+    };
+    let began_looking = Instant::now();
+    loop {
+        let (finding, grace) = match engines.by_id(&task.target.host, task.id).await {
+            Ok(now) => (judge(&task, now.as_ref(), Some(begun_at)), task.grace(now.as_ref())),
+            Err(error) => (Finding::Unfinished(format!("it cannot be told: {error}")), task.grace(None)),
+        };
+        let seen = match finding {
+            Finding::Settled(seen) => return outcome(Ending::Interrupted, seen),
+            Finding::Unfinished(seen) => seen,
+        };
+        if grace.is_some_and(|grace| Time::now() >= begun_at.plus(grace + MARGIN)) {
+            return outcome(Ending::Interrupted, seen);
+        }
+        if began_looking.elapsed() >= FIND_OUT_WITHIN {
+            return outcome(Ending::Interrupted, format!("it cannot be told: the engine may still be waiting for it to stop; {seen}"));
+        }
+        sleep(FIND_OUT_EVERY).await;
+    }
+}
+
+/// What a look says about an action whose answer was not heard.
+#[derive(Debug, PartialEq)]
+enum Finding {
+    /// This will not change any more.
+    Settled(String),
+    /// Nothing yet; what it means if it stays so.
+    Unfinished(String),
+}
+
+/// Compares what is with what was authorised. The moment of the last start, exactly as the engine says it, is the evidence;
+/// `begun_at` only tells a start of ours from one that somebody else made before.
+fn judge(task: &Task<'_>, now: Option<&Container>, begun_at: Option<Time>) -> Finding {
+    use Finding::{Settled, Unfinished};
+    let Some(now) = now else { return Settled(format!("it cannot be told: {} is gone", task.target)) };
+    let seen = format!("{} is {}", task.target, describe(now));
+    let started_since = now.started_at != task.started_at;
+    let not_before = |moment: Option<Time>| moment.zip(begun_at).is_none_or(|(moment, begun)| moment >= begun.minus(CLOCKS));
+    match (task.verb, started_since) {
+        (DockerVerb::Restart | DockerVerb::Start, true) if not_before(now.started) => Settled(format!("it took place: {seen}")),
+        (DockerVerb::Restart | DockerVerb::Start, true) => {
+            Settled(format!("it did not take place: somebody else had started it before; {seen}"))
+        }
+        (DockerVerb::Stop, true) => Settled(format!("it cannot be told: it was started again since; {seen}")),
+        (DockerVerb::Stop, false) if !is_up(now) && now.finished.is_some() && not_before(now.finished) => {
+            Settled(format!("it took place: {seen}"))
+        }
+        _ => Unfinished(format!("it did not take place: {seen}")),
+    }
+}
+
+/// How far the engine's clock and the journal's may be apart.
+const CLOCKS: Duration = Duration::from_secs(2);
+
+fn is_up(container: &Container) -> bool {
+    matches!(container.state.as_str(), "running" | "paused" | "restarting")
+}
+
+/// `running since 2026-…`, `exited (1) since 2026-…: no such file`.
+fn describe(container: &Container) -> String {
+    let since = |moment: Option<Time>| moment.map(|moment| format!(" since {moment}")).unwrap_or_default();
+    let text = match container.state.as_str() {
+        "exited" | "dead" => {
+            let code = container.exit_code.map(|code| format!(" ({code})")).unwrap_or_default();
+            format!("{}{code}{}", container.state, since(container.finished))
+        }
+        state => format!("{state}{}", since(container.started)),
+    };
+    if container.error.is_empty() { text } else { format!("{text}: {}", container.error) }
+}
+
+fn done(verb: DockerVerb) -> &'static str {
+    match verb {
+        DockerVerb::Restart => "was restarted",
+        DockerVerb::Start => "was started",
+        DockerVerb::Stop => "was stopped",
+    }
+}
+
+fn failed(message: String) -> Outcome {
+    outcome(Ending::Failed, message)
+}
+
+fn outcome(ending: Ending, message: String) -> Outcome {
+    Outcome { ending, message: clean(&message, 4_000), output: Vec::new() }
+}
