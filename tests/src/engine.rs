@@ -3,6 +3,7 @@
 //! What a test does to a container goes through the `docker` command, so that nothing is checked with the code that is under test. The
 //! image holds one static program (`fixtures/patient.rs`) and is made here when it is missing: no registry is needed.
 //! Without an engine these tests fail, they never skip: `stack/setup.sh engine` starts one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
