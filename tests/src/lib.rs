@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod docker;
+#[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod journal;

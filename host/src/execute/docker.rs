@@ -175,7 +175,10 @@ pub async fn find_out(engines: &Engines, action: &Action, begun_at: Time) -> Out
             return outcome(Ending::Interrupted, seen);
         }
         if began_looking.elapsed() >= FIND_OUT_WITHIN {
-            return outcome(Ending::Interrupted, format!("it cannot be told: the engine may still be waiting for it to stop; {seen}"));
+            return outcome(
+                Ending::Interrupted,
+                format!("it cannot be told: the engine may still be waiting for it to stop; {seen}"),
+            );
         }
         sleep(FIND_OUT_EVERY).await;
     }

@@ -127,7 +127,9 @@ pub enum LookError {
         endpoint: Endpoint,
     },
     /// The socket may not be used.
-    #[error("Docker host `{host}`: no permission for {endpoint}: run Paramedic in the group that owns this socket (usually `docker`)")]
+    #[error(
+        "Docker host `{host}`: no permission for {endpoint}: run Paramedic in the group that owns this socket (usually `docker`)"
+    )]
     Denied {
         /// The host asked.
         host: DockerHost,
@@ -175,7 +177,9 @@ pub enum LookError {
         what: String,
     },
     /// The engine has forgotten how a container ended (it remembers 256 events, and none after its own restart).
-    #[error("the engine no longer remembers how {target} ended: a person may have stopped it; see for yourself, then retry or start it")]
+    #[error(
+        "the engine no longer remembers how {target} ended: a person may have stopped it; see for yourself, then retry or start it"
+    )]
     Forgotten {
         /// The container.
         target: Target,
@@ -361,7 +365,11 @@ impl Engines {
             out_of_memory: oom_killed.unwrap_or_default(),
             error: clean(error.unwrap_or_default().trim(), TEXT),
             labels,
-            restart_policy: restart_policy.and_then(|p| p.name).map(|n| n.to_string()).filter(|n| !n.is_empty()).unwrap_or_else(|| "no".to_owned()),
+            restart_policy: restart_policy
+                .and_then(|p| p.name)
+                .map(|n| n.to_string())
+                .filter(|n| !n.is_empty())
+                .unwrap_or_else(|| "no".to_owned()),
             restart_count: answer.restart_count.unwrap_or_default(),
             health: health.filter(|status| !status.is_empty() && status != "none"),
             stop_timeout,

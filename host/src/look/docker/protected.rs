@@ -68,8 +68,8 @@ impl Own {
 
 /// The part of a path that is a container's full id, also as `docker-<id>.scope`.
 fn full_id(path: &str) -> Option<String> {
-    let parts = path.split(['/', '-', '.']);
-    parts.filter(|part| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit())).next_back().map(str::to_owned)
+    let mut parts = path.split(['/', '-', '.']);
+    parts.rfind(|part| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit())).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -58,11 +58,15 @@ impl Engines {
         let policy = &container.restart_policy;
         Ok(match end {
             End::Stopped(at) => Some(format!("it was stopped through the engine (docker stop, Compose) at {at}")),
-            End::Killed(at, signal) => Some(format!("it was sent signal {} through the engine (docker kill) at {at}", clean(&signal, 20))),
+            End::Killed(at, signal) => {
+                Some(format!("it was sent signal {} through the engine (docker kill) at {at}", clean(&signal, 20)))
+            }
             // The engine would have started it again.
             End::Alone | End::Forgotten if matches!(policy.as_str(), "always" | "unless-stopped") => {
                 let at = container.finished.map(|at| format!(" at {at}")).unwrap_or_default();
-                Some(format!("it ended{at} and stays down although its restart policy is {policy}: only a stop by a person does that"))
+                Some(format!(
+                    "it ended{at} and stays down although its restart policy is {policy}: only a stop by a person does that"
+                ))
             }
             End::Alone => None,
             End::Forgotten => return Err(LookError::Forgotten { target: container.target.clone() }),
@@ -73,7 +77,8 @@ impl Engines {
         let host = &container.target.host;
         let client = self.client(host, super::DEADLINE)?;
         let only = |what: &str| vec![what.to_owned()];
-        let filters = HashMap::from([("type".to_owned(), only("container")), ("container".to_owned(), only(container.id.as_str()))]);
+        let filters =
+            HashMap::from([("type".to_owned(), only("container")), ("container".to_owned(), only(container.id.as_str()))]);
         let options = EventsOptionsBuilder::new()
             .since(&seconds(container.started.unwrap_or_default()))
             // Not later than now, or the engine keeps the answer open and waits for more.
@@ -152,7 +157,8 @@ mod tests {
 
     #[test]
     fn what_was_before_the_last_start_does_not_count() {
-        let restarted = [("kill", "15", 1), ("die", "", 2), ("stop", "", 3), ("start", "", 4), ("restart", "", 5), ("die", "", 9)];
+        let restarted =
+            [("kill", "15", 1), ("die", "", 2), ("stop", "", 3), ("start", "", 4), ("restart", "", 5), ("die", "", 9)];
         assert_eq!(end(&restarted), End::Alone);
     }
 
