@@ -4,3 +4,7 @@
 mod config;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod monitors;
+#[cfg(test)]
+mod programs;
