@@ -1,5 +1,6 @@
 //! The eyes: what Paramedic can read of the world. Nothing in this room can change anything.
 pub mod alertmanager;
 pub mod docker;
+pub mod http;
 pub mod prometheus;
-pub mod targets;
+pub mod sight;

@@ -3,3 +3,4 @@
 //! Every door ends at the intake, the one place that opens incidents, so that all doors together open one.
 
 pub mod auth;
+pub mod poll;

@@ -8,3 +8,7 @@ mod docker;
 mod engine;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod monitors;
+#[cfg(test)]
+mod programs;

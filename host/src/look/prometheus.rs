@@ -296,7 +296,8 @@ impl Prometheus {
     pub async fn query(&self, promql: &str, at: Option<Time>) -> Result<Vec<Sample>, LookError> {
         let at = at.map(|t| t.to_string());
         let time = at.iter().map(|t| ("time", t.as_str()));
-        let form: Vec<_> = [("query", promql), ("timeout", QUERY_TIMEOUT), ("limit", QUERY_LIMIT)].into_iter().chain(time).collect();
+        let form: Vec<_> =
+            [("query", promql), ("timeout", QUERY_TIMEOUT), ("limit", QUERY_LIMIT)].into_iter().chain(time).collect();
         let answer: Answer<QueryData> = self.endpoint.form(&["api", "v1", "query"], &form).await?;
         self.samples(answer.data)
     }

@@ -216,7 +216,9 @@ impl Source {
         match (&self.last_error, self.answered) {
             (Some((_, error)), _) => error.clone(),
             (None, None) => format!("{} has not answered yet", self.name),
-            (None, Some(at)) => format!("{} has not answered for {}", self.name, print_duration(now.saturating_duration_since(at))),
+            (None, Some(at)) => {
+                format!("{} has not answered for {}", self.name, print_duration(now.saturating_duration_since(at)))
+            }
         }
     }
 }
@@ -249,7 +251,9 @@ mod tests {
     #[test]
     fn nobody_asked_means_it_cannot_be_told() {
         let (sight, at) = two();
-        assert!(matches!(sight.fires_at(&key("x"), at(0)), Fires::CannotTell { reason } if reason.contains("P has not answered yet")));
+        assert!(
+            matches!(sight.fires_at(&key("x"), at(0)), Fires::CannotTell { reason } if reason.contains("P has not answered yet"))
+        );
         let none = Sight::new([], FRESH);
         assert!(matches!(none.fires_at(&key("x"), at(0)), Fires::CannotTell { reason } if reason.contains("configured")));
     }

@@ -119,7 +119,7 @@ async fn samples(
     at: Time,
 ) -> Result<Result<Time, String>, LookError> {
     let name = clean(&rule.name, 100);
-    let selectors = match selectors::selectors(&rule.query).await {
+    let selectors = match selectors::selectors(&rule.query) {
         Ok(selectors) => selectors,
         Err(why) => return Ok(Err(format!("the query of {}'s rule {name} {why}", prometheus.who()))),
     };
@@ -128,12 +128,17 @@ async fn samples(
     for selector in &selectors {
         match sample(prometheus, selector, &labels, since, at).await? {
             Some(old) if old <= since => {
-                return Ok(Err(format!("{}'s rule {name} still looks at samples of {old}, before the end of the action", prometheus.who())));
+                return Ok(Err(format!(
+                    "{}'s rule {name} still looks at samples of {old}, before the end of the action",
+                    prometheus.who()
+                )));
             }
             found => newest = newest.max(found),
         }
     }
-    Ok(newest.ok_or_else(|| format!("{} has no samples any more of the series that rule {name} looks at for this alert", prometheus.who())))
+    Ok(newest.ok_or_else(|| {
+        format!("{} has no samples any more of the series that rule {name} looks at for this alert", prometheus.who())
+    }))
 }
 
 /// The newest sample of this alert's series behind one selector, as of that evaluation.
