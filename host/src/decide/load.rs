@@ -332,3 +332,107 @@ fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem>
 fn sentence(error: &wasmtime::Error) -> String {
     clean(&format!("{error:#}"), 500)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn raw(actions: &[&str], schema: &str) -> RawManifest {
+        RawManifest {
+            name: " nginx\u{1b}[31m".into(),
+            version: "1.2.3".into(),
+            description: "Heals\nthings".into(),
+            actions: actions.iter().map(|a| (*a).to_owned()).collect(),
+            settings_schema: schema.into(),
+            extra: Vec::new(),
+        }
+    }
+
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_told_apart_by_its_first_bytes() {
+        let said = |bytes: &[u8]| look_at(bytes).unwrap_err().to_string();
+        assert!(said(b"").contains("empty"));
+        assert!(said(b"<!DOCTYPE html>").contains("this is text"));
+        assert!(said("(component)".as_bytes()).contains("this is text"));
+        assert!(said(b"\x7fELF\x02\x01").contains("native program"));
+        assert!(said(b"PK\x03\x04").contains("archive"));
+        assert!(said(b"\x89PNG\0\0").contains("other binary"));
+        assert!(said(b"\0asm\x01\0\0\0").contains("wasm32-wasip2"));
+        assert!(said(b"\0asm\x02\0\0\0").contains("format"));
+        assert!(said(b"\0asm").contains("only a header"));
+        assert!(look_at(b"\0asm\x0d\0\x01\0").is_ok());
+    }
+
+    #[test]
+    fn an_import_is_allowed_forbidden_or_unknown() {
+        let check = |names: &[&str]| check_imports(&strings(names)).map_err(|e| e.to_string());
+        assert_eq!(check(&["paramedic:policy/incident@1.3.0", "wasi:cli/exit@0.2.6", "wasi:io/poll@0.2.12"]), Ok(()));
+        let files = check(&["wasi:clocks/wall-clock@0.2.6", "wasi:filesystem/types@0.2.6", "wasi:filesystem/preopens@0.2.6"]);
+        let files = files.unwrap_err();
+        assert!(files.contains("wasi:filesystem/types@0.2.6") && files.contains("gets no clock, no files:"), "{files}");
+        assert!(check(&["wasi:cli/exit@0.3.0"]).is_err());
+        assert!(check(&["wasi:random/random@0.2.6"]).unwrap_err().contains("no randomness"));
+        assert!(
+            check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
+        );
+        assert!(check(&["paramedic:policy/metrics@1.0.0"]).unwrap_err().contains("newer Paramedic"));
+        assert!(check(&["acme:thing/api@1.0.0"]).is_err());
+        assert!(check(&["bare"]).is_err());
+    }
+
+    #[test]
+    fn both_exports_are_needed_in_this_version() {
+        let check = |names: &[&str]| check_exports(&strings(names)).map_err(|e| e.to_string());
+        assert_eq!(check(&["init", "paramedic:policy/handler@1.0.0", "paramedic:policy/lifecycle@1.1.0"]), Ok(()));
+        assert!(check(&["paramedic:policy/handler@1.0.0"]).unwrap_err().contains("lifecycle@1.0.0"));
+        assert!(check(&["paramedic:policy/handler@2.0.0"]).unwrap_err().contains("built for paramedic:policy/handler@2.0.0"));
+    }
+
+    #[test]
+    fn a_manifest_is_checked_and_cleaned() {
+        let (manifest, schema) = read(raw(&["docker.start", "docker.restart", "docker.start"], "")).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.description.as_str()), ("nginx�", "Heals things"));
+        assert_eq!(manifest.actions, [Kind::DockerRestart, Kind::DockerStart]);
+        assert!(schema.is_none() && manifest.settings_schema.is_none());
+        let error = read(raw(&["docker.exec"], "")).unwrap_err().to_string();
+        assert!(error.contains("`docker.exec`") && error.contains("docker.restart, docker.start"), "{error}");
+        assert!(matches!(read(RawManifest { name: "\n".into(), ..raw(&[], "") }), Err(Problem::Nameless("name"))));
+        assert!(matches!(read(RawManifest { version: String::new(), ..raw(&[], "") }), Err(Problem::Nameless("version"))));
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_refused() {
+        for broken in ["{", "3", r#"{"type": 3}"#, r#"{"$ref": "https://example.com/x"}"#, r#"{"pattern": "("}"#] {
+            assert!(matches!(schema(broken), Err(Problem::BrokenSchema(_))), "{broken}");
+        }
+        let large = format!(r#"{{"description": "{}"}}"#, "x".repeat(MAX_SCHEMA_BYTES));
+        assert!(matches!(schema(&large), Err(Problem::BrokenSchema(_))));
+        let deep = format!("{}true{}", r#"{"not":"#.repeat(10_000), "}".repeat(10_000));
+        assert!(matches!(schema(&deep), Err(Problem::BrokenSchema(_))));
+    }
+
+    /// A schema is a plugin's, and checking it must neither stall the host nor overflow its stack.
+    #[test]
+    fn a_schema_that_goes_in_circles_does_no_harm() {
+        let circles = [
+            r##"{"$ref": "#"}"##,
+            r##"{"allOf": [{"$ref": "#"}]}"##,
+            r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}"##,
+            r##"{"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}"##,
+        ];
+        for circle in circles {
+            if let Ok(Some((_, validator))) = schema(circle) {
+                let _ = validator.iter_errors(&serde_json::json!({"a": 1})).count();
+            }
+        }
+        let (_, slow) = schema(r#"{"pattern": "^(a+)+$"}"#).unwrap().unwrap();
+        let began = std::time::Instant::now();
+        assert!(!slow.is_valid(&Value::String("a".repeat(5000) + "b")));
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+}
