@@ -22,6 +22,10 @@ use crate::telemetry::clean;
 
 /// The largest file that is looked at; Python plugins have 18 MB.
 const MAX_FILE_BYTES: usize = 64 << 20;
+/// Bytes of a component's header.
+const HEADER: usize = 8;
+/// Names of forbidden imports that are shown.
+const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` may use. More than a decision: an interpreter's first start reads all its pages.
@@ -62,8 +66,13 @@ pub enum Problem {
     #[error("this is WebAssembly of a format that is not known here; build it for the target wasm32-wasip2")]
     UnknownFormat,
     /// Cut off.
-    #[error("the file ends in the middle ({0}); copy or build it again")]
-    Truncated(String),
+    #[error("the file ends in the middle: {have} bytes are there, and at least {want} belong to it; copy or build it again")]
+    Truncated {
+        /// How many bytes there are.
+        have: usize,
+        /// How many there should be at least.
+        want: usize,
+    },
     /// Damaged, or it uses what is switched off.
     #[error("it cannot be compiled: {0}; build it again for the target wasm32-wasip2, without optional WebAssembly features")]
     Invalid(String),
@@ -149,7 +158,7 @@ impl Sandbox {
         match tokio::time::timeout(COMPILE_WITHIN, work).await {
             Err(_) => Err(Problem::TooSlow),
             Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
-            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
+            Ok(Ok(Err(error))) => Err(Problem::Invalid(sentence(&error))),
             Ok(Ok(Ok(component))) => Ok(component),
         }
     }
@@ -186,10 +195,10 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
     match bytes {
         [] => Err(Problem::Empty),
         _ if bytes.len() > MAX_FILE_BYTES => Err(Problem::TooLarge(bytes.len() >> 20)),
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, sections @ ..] => whole(sections),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Problem::CoreModule),
         [0, b'a', b's', b'm', _, _, _, _, ..] => Err(Problem::UnknownFormat),
-        [0, b'a', b's', b'm', ..] => Err(Problem::Truncated("there is only a header".to_owned())),
+        [0, b'a', b's', b'm', ..] => Err(Problem::Truncated { have: bytes.len(), want: HEADER }),
         [0x7f, b'E', b'L', b'F', ..] => Err(Problem::NotWasm("a native program or compiled code")),
         [0x1f, 0x8b, ..] | [b'P', b'K', ..] => Err(Problem::NotWasm("a compressed archive")),
         _ if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok_and(|t| !t.contains('\0')) => Err(Problem::NotWasm("text")),
@@ -197,13 +206,21 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn not_compiled(error: &wasmtime::Error) -> Problem {
-    let text = sentence(error);
-    if text.contains("unexpected end") || text.contains("extends past end") {
-        Problem::Truncated(text)
-    } else {
-        Problem::Invalid(text)
+/// Walks over the outermost sections (a byte of kind, the length in LEB128, the content): a compiler tells a file that was cut
+/// off in many ways, and none of them says so.
+fn whole(sections: &[u8]) -> Result<(), Problem> {
+    let mut rest = sections;
+    while let [_kind, after @ ..] = rest {
+        let digits = after.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
+        let number = after.iter().take(digits + 1).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+        let content = after.get(digits + 1..).and_then(|content| content.get(number..));
+        let Some(next) = content else {
+            let have = HEADER + sections.len();
+            return Err(Problem::Truncated { have, want: have - after.len() + digits + 1 + number });
+        };
+        rest = next;
     }
+    Ok(())
 }
 
 fn check_imports(imports: &[String]) -> Result<(), Problem> {
@@ -229,7 +246,10 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
     let mut what: Vec<_> = forbidden.iter().map(|interface| meaning(interface)).collect();
     what.sort_unstable();
     what.dedup();
-    Err(Problem::Forbidden(forbidden.join(", "), what.join(", no ")))
+    let more = forbidden.len().saturating_sub(MAX_SHOWN);
+    forbidden.truncate(MAX_SHOWN);
+    let named = forbidden.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(Problem::Forbidden(named, what.join(", no ")))
 }
 
 /// What a WASI interface gives, in the words of its users.
@@ -364,8 +384,22 @@ mod tests {
         assert!(said(b"\x89PNG\0\0").contains("other binary"));
         assert!(said(b"\0asm\x01\0\0\0").contains("wasm32-wasip2"));
         assert!(said(b"\0asm\x02\0\0\0").contains("format"));
-        assert!(said(b"\0asm").contains("only a header"));
+        assert!(said(b"\0asm").contains("4 bytes are there, and at least 8 belong to it"));
         assert!(look_at(b"\0asm\x0d\0\x01\0").is_ok());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_seen_by_its_sections() {
+        let two = [&b"\0asm\x0d\0\x01\0\x00\x03abc\x01\x80\x01"[..], &[7; 128]].concat();
+        assert!(look_at(&two).is_ok());
+        for length in 8..two.len() {
+            let seen = look_at(&two[..length]);
+            let at_boundary = length == 8 || length == 13;
+            assert_eq!(seen.is_ok(), at_boundary, "{length}: {seen:?}");
+        }
+        let said = look_at(&two[..20]).unwrap_err().to_string();
+        assert!(said.contains("20 bytes are there, and at least 144 belong to it"), "{said}");
+        assert!(look_at(b"\0asm\x0d\0\x01\0\x00\xff\xff\xff\xff\xff").is_err());
     }
 
     #[test]
