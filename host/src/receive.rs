@@ -3,3 +3,8 @@
 //! Every door ends at the intake, the one place that opens incidents, so that all doors together open one.
 
 pub mod auth;
+pub mod http;
+pub mod message;
+pub mod post;
+mod serve;
+pub mod webhook;

@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod matchers;
