@@ -3,4 +3,8 @@
 //! Every door ends at the intake, the one place that opens incidents, so that all doors together open one.
 
 pub mod auth;
-pub mod poll;
+pub mod http;
+pub mod message;
+pub mod post;
+mod serve;
+pub mod webhook;

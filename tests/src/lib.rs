@@ -5,4 +5,8 @@ mod ansible;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod matchers;
