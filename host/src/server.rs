@@ -22,7 +22,7 @@ use crate::look::docker::Engines;
 use crate::look::sight::Sources;
 use crate::config::LoadedPolicy;
 use crate::policy::Policy;
-use crate::receive::http::Doors;
+use crate::receive::http::{Doors, Hear, HearError};
 use crate::receive::intake::Intake;
 use crate::receive::poll::Poller;
 use crate::shutdown::Shutdown;
@@ -75,7 +75,7 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
-        let doors = Doors::new(&config.auth, Arc::clone(&intake))?;
+        let doors = Doors::new(&config.auth, hear(&intake))?;
         Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
     }
 
@@ -118,6 +118,15 @@ impl Server {
         info!("Stopped");
         Ok(())
     }
+}
+
+/// What a door does with alerts.
+fn hear(intake: &Arc<Intake>) -> Hear {
+    let intake = Arc::clone(intake);
+    Arc::new(move |via, alerts| {
+        let intake = Arc::clone(&intake);
+        Box::pin(async move { intake.hear(via, alerts).await.map_err(|error| HearError(error.to_string())) })
+    })
 }
 
 /// Who says yes or no, with the operator's settings.

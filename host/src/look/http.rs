@@ -143,6 +143,19 @@ impl<'de> Deserialize<'de> for BaseUrl {
     }
 }
 
+/// A client as every question uses it: deadline set, no redirects followed, no proxy.
+pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
+    // reqwest comes without a TLS provider, so that only one (ring) is ever linked. Losing the race is fine.
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    reqwest::Client::builder()
+        .timeout(ASK_WITHIN)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .user_agent(concat!("paramedic/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
 /// One program that is asked.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -155,17 +168,8 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// `program` is its name for people, such as `Prometheus`.
     pub(super) fn new(program: &str, base: &BaseUrl, token_file: Option<&Path>) -> Result<Self, LookError> {
-        // reqwest comes without a TLS provider, so that only one (ring) is ever linked. Losing the race is fine.
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let who = format!("{program} at {base}");
-        let client = reqwest::Client::builder()
-            .timeout(ASK_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("paramedic/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| LookError::Client { who: who.clone(), error })?;
+        let client = client().map_err(|error| LookError::Client { who: who.clone(), error })?;
         Ok(Self { who, base: base.clone(), token_file: token_file.map(Path::to_owned), client })
     }
 
