@@ -15,11 +15,11 @@ use std::time::Duration;
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
-use crate::execute::ansible;
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::alertmanager::Alertmanager;
 use crate::look::docker::{Container, Engines};
+use crate::look::inventory;
 use crate::policy::brakes::Brakes;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
@@ -106,7 +106,7 @@ pub struct Authoriser {
     /// Labels that do not count for identity.
     pub drop: Arc<[String]>,
     /// Playbooks and inventories, if there are any.
-    pub ansible: Option<Arc<ansible::Settings>>,
+    pub ansible: Option<Arc<inventory::Settings>>,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
     /// The global brakes.

@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::incident::{Event, Incident, Phase};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
+use crate::look::inventory;
 use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
 
 /// A container may take this long, on top of the grace it is given for stopping.
@@ -36,7 +37,7 @@ pub struct Executor {
     /// The containers.
     pub engines: Arc<Engines>,
     /// Playbooks and inventories, if there are any.
-    pub ansible: Option<Arc<ansible::Settings>>,
+    pub ansible: Option<Arc<inventory::Settings>>,
     /// One folder per playbook run.
     pub runs: PathBuf,
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::action::{Action, InventoryHost, Proposal, Target};
-use crate::execute::ansible;
 use crate::incident::Rule;
 use crate::look::inventory;
 use crate::policy::grants::PlaybookGrant;
@@ -27,7 +26,7 @@ impl No {
 
 /// Checks name, grant, host and variables, in the order in which an operator would ask.
 pub(super) async fn action(
-    ansible: Option<&ansible::Settings>,
+    ansible: Option<&inventory::Settings>,
     claim: Claim<'_>,
     about: &Target,
     name: &str,
@@ -39,7 +38,7 @@ pub(super) async fn action(
     };
     let host = host_of(claim, about, name, host)?;
     let grant = claim.policy.grants.playbook(name, &host).ok_or_else(|| not_granted(claim, name, &host))?;
-    ansible::playbook_path(ansible, name).map_err(|why| No::Ever(Rule::InvalidPlaybook, why))?;
+    inventory::playbook_path(ansible, name).map_err(|why| No::Ever(Rule::InvalidPlaybook, why))?;
     let Some(profile) = ansible.profiles.get(&grant.profile) else {
         let message = format!("ansible profile `{}` is not configured: add it under ansible.profiles", grant.profile);
         return Err(No::Ever(Rule::InvalidPlaybook, message));

@@ -12,7 +12,7 @@ mod run;
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use self::report::Exit;
 use self::run::{Ended, Run};
 use crate::action::{Action, Ending, InventoryHost, Outcome};
 use crate::clock::{Time, print_duration};
-pub use crate::look::inventory::{Become, Profile, Settings};
+use crate::look::inventory::{Profile, Settings, playbook_path};
 use crate::telemetry::clean;
 
 /// How often a running playbook's output is looked at.
@@ -33,34 +33,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the end of a child may take to arrive after all its processes are gone.
 const REAPING: Duration = Duration::from_secs(5);
-
-/// The file of a playbook: a relative `.yml` or `.yaml` inside the playbook folder, also when links are followed.
-///
-/// # Errors
-/// A sentence that says which of that is not so.
-pub fn playbook_path(settings: &Settings, name: &str) -> Result<PathBuf, String> {
-    let shown = clean(name, 200);
-    let relative = Path::new(name);
-    let plain = name.len() <= 1_000 && !name.contains(char::is_control) && !name.starts_with('-');
-    if !plain || name.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {
-        return Err(format!("`{shown}` cannot name a playbook: write its path inside the playbook folder, without `..`"));
-    }
-    if !relative.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
-        return Err(format!("`{shown}` cannot name a playbook: its name must end in .yml or .yaml"));
-    }
-    let folder = &settings.playbooks;
-    let missing = |path: &Path, error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let inside = folder.canonicalize().map_err(|error| missing(folder, error))?;
-    let path =
-        inside.join(relative).canonicalize().map_err(|error| format!("playbook {shown} in {}: {error}", folder.display()))?;
-    if !path.starts_with(&inside) {
-        return Err(format!("playbook {shown} is a link that leads out of {}; put the file itself there", folder.display()));
-    }
-    if !path.is_file() {
-        return Err(format!("playbook {shown} is not a file"));
-    }
-    Ok(path)
-}
 
 /// The outcome when a playbook is to run and the configuration has no `ansible` section (any more).
 pub fn unconfigured() -> Outcome {

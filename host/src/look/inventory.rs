@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -82,6 +82,34 @@ pub struct Become {
     pub user: Option<String>,
     /// A file with the password for it, if one is needed.
     pub password_file: Option<PathBuf>,
+}
+
+/// The file of a playbook: a relative `.yml` or `.yaml` inside the playbook folder, also when links are followed.
+///
+/// # Errors
+/// A sentence that says which of that is not so.
+pub fn playbook_path(settings: &Settings, name: &str) -> Result<PathBuf, String> {
+    let shown = clean(name, 200);
+    let relative = Path::new(name);
+    let plain = name.len() <= 1_000 && !name.contains(char::is_control) && !name.starts_with('-');
+    if !plain || name.is_empty() || !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(format!("`{shown}` cannot name a playbook: write its path inside the playbook folder, without `..`"));
+    }
+    if !relative.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
+        return Err(format!("`{shown}` cannot name a playbook: its name must end in .yml or .yaml"));
+    }
+    let folder = &settings.playbooks;
+    let missing = |path: &Path, error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    let inside = folder.canonicalize().map_err(|error| missing(folder, error))?;
+    let path =
+        inside.join(relative).canonicalize().map_err(|error| format!("playbook {shown} in {}: {error}", folder.display()))?;
+    if !path.starts_with(&inside) {
+        return Err(format!("playbook {shown} is a link that leads out of {}; put the file itself there", folder.display()));
+    }
+    if !path.is_file() {
+        return Err(format!("playbook {shown} is not a file"));
+    }
+    Ok(path)
 }
 
 impl Settings {
