@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use paramedic::action::{Action, Ending, Outcome};
 use paramedic::clock::Time;
-use paramedic::execute::ansible::{Profile, Settings, carry, find_out};
+use paramedic::execute::ansible::{carry, find_out};
+use paramedic::look::inventory::{Profile, Settings};
 use paramedic::look::inventory::knows;
 use serde_json::{Value, json};
 

@@ -8,6 +8,8 @@ mod config;
 mod docker;
 mod doors;
 mod engine;
+mod flow;
+mod host;
 mod incident;
 mod journal;
 mod matchers;
