@@ -17,7 +17,7 @@ fn rule(container: &str) -> String {
 }
 
 fn service() -> Patient {
-    Patient::run(&["--stop-timeout", "1"], &["sleep", "1000"])
+    Patient::run(&["--stop-timeout", "1"], &["wait"])
 }
 
 fn labels(patient: &Patient) -> serde_json::Value {
