@@ -1,1 +1,371 @@
-pub mod brakes;
+//! From a decision to permits, or to a refusal or a hold with the rule that says so.
+//!
+//! Two questions in a row. *May this ever be done?* Both keys (declared by the plugin, granted by the operator), names that are
+//! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, age, people,
+//! silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
+//! what they spend, all or none; only that commit makes a [`Permit`]. Absent on purpose: any other way to a permit.
+
+mod brakes;
+mod playbook;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
+use crate::alert::IncidentId;
+use crate::clock::{Time, print_duration};
+use crate::incident::{Attempt, Event, Incident, Rule};
+use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::look::alertmanager::Alertmanager;
+use crate::look::docker::{Container, Engines};
+use crate::look::inventory;
+use crate::policy::brakes::Brakes;
+use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
+use crate::telemetry::clean;
+
+/// A container that somebody started after the alert had begun is given this long to show whether that helped.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// How soon after our own action a container's new state still counts as our doing.
+const OURS: Duration = Duration::from_secs(15);
+
+/// How long to wait before looking again when a hold names no moment of its own.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The right to do one thing once. Made here, after its intent was committed; spent by `execute`.
+#[derive(Debug)]
+pub struct Permit {
+    incident: IncidentId,
+    intent: u32,
+    action: Action,
+}
+
+impl Permit {
+    /// Whose.
+    pub fn incident(&self) -> &IncidentId {
+        &self.incident
+    }
+    /// Which intent of that incident.
+    pub fn intent(&self) -> u32 {
+        self.intent
+    }
+    /// What may be done.
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Authorised {
+    /// The intents are on disk: these may be carried out, in this order.
+    Permits(Vec<Permit>),
+    /// A refusal or a hold was written.
+    Stopped,
+    /// Somebody wrote to the incident meanwhile: read it again.
+    Again,
+}
+
+/// A no.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stop {
+    /// For good: the policy would have to be changed, or a person has to look.
+    Refused {
+        /// What was wanted.
+        proposal: Proposal,
+        /// The rule.
+        rule: Rule,
+        /// One sentence with what would change it.
+        message: String,
+    },
+    /// For now.
+    Held {
+        /// The rule.
+        rule: Rule,
+        /// One sentence with what would change it.
+        message: String,
+        /// When it is worth asking again.
+        until: Option<Time>,
+    },
+}
+
+impl Stop {
+    fn held(rule: Rule, message: impl Into<String>) -> Self {
+        Self::Held { rule, message: message.into(), until: None }
+    }
+}
+
+/// Who says yes or no.
+#[derive(Debug)]
+pub struct Authoriser {
+    /// The containers.
+    pub engines: Arc<Engines>,
+    /// Where silences are.
+    pub alertmanagers: Vec<Arc<Alertmanager>>,
+    /// Labels that do not count for identity.
+    pub drop: Arc<[String]>,
+    /// Playbooks and inventories, if there are any.
+    pub ansible: Option<Arc<inventory::Settings>>,
+    /// While this file exists nothing is done.
+    pub halt_file: PathBuf,
+    /// The global brakes.
+    pub brakes: Brakes,
+    /// Alerts that had been firing for longer when first seen are left to a person.
+    pub max_age: Duration,
+}
+
+/// Who wants something: the incident and the policy that owns it, with what its plugin declares.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The incident.
+    pub incident: &'a Incident,
+    /// Its policy, as the file says now.
+    pub policy: &'a Policy,
+    /// The kinds of action that its plugin declares.
+    pub declared: &'a [Kind],
+}
+
+impl Authoriser {
+    /// Authorises what was decided and writes the outcome: intents, a refusal or a hold.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn authorise(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Authorised, JournalError> {
+        let actions = match self.check(claim, proposals).await {
+            Ok(actions) => actions,
+            Err(stop) => return write_stop(journal, claim.incident, stop).await,
+        };
+        let incident = claim.incident;
+        let (attempt, first) = (incident.next_attempt(), incident.next_intent());
+        let intents = (first..).zip(actions.iter().cloned());
+        let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
+        let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
+        append.spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        match journal.append(append).await? {
+            Appended::Committed { .. } | Appended::Already { .. } => {
+                let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
+                Ok(Authorised::Permits(intents.map(permit).collect()))
+            }
+            Appended::Braked { key, after, holder } => {
+                let stop = self.braked(&key, after, holder.as_ref(), &proposals[0]);
+                write_stop(journal, incident, stop).await
+            }
+            Appended::Conflict { .. } => Ok(Authorised::Again),
+            Appended::Fenced => Err(JournalError::NotDone("another server has taken over this journal".to_owned())),
+        }
+    }
+
+    /// Would it be allowed now? Looks at everything, the brakes included, and writes nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn would(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Result<Vec<Action>, Stop>, JournalError> {
+        // Asked again and again while it is held: what costs nothing comes first here.
+        if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
+            return Ok(Err(stop));
+        }
+        let actions = match self.check(claim, proposals).await {
+            Ok(actions) => actions,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        match journal.room(&claim.incident.id, &spend).await? {
+            Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
+            _ => Ok(Ok(actions)),
+        }
+    }
+
+    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposal: &Proposal) -> Stop {
+        let (rule, mut message) = brakes::explain(key, &self.brakes);
+        if let Some(holder) = holder {
+            message = format!("{message} (incident {holder})");
+        }
+        match rule {
+            Rule::AttemptsSpent => Stop::Refused { proposal: proposal.clone(), rule, message },
+            _ => Stop::Held { rule, message, until: after },
+        }
+    }
+
+    /// Everything but the brakes: would it be allowed, as far as looking tells? Writes nothing.
+    ///
+    /// # Errors
+    /// The refusal or the hold.
+    pub async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
+        let mut checked = Vec::new();
+        for proposal in proposals {
+            checked.push(self.may_ever(claim, proposal).await?);
+        }
+        self.may_now(claim, &checked).await?;
+        Ok(checked.into_iter().map(|(action, _)| action).collect())
+    }
+
+    /// May this ever be done? Gives the action with the container it is about, if that is there.
+    async fn may_ever(&self, claim: Claim<'_>, proposal: &Proposal) -> Result<(Action, Option<Container>), Stop> {
+        let no = |rule: Rule, message: String| Stop::Refused { proposal: proposal.clone(), rule, message };
+        if !claim.declared.contains(&proposal.kind()) {
+            let message = format!("the plugin does not declare {} as something it may ever propose", proposal.kind());
+            return Err(no(Rule::NotDeclared, message));
+        }
+        let target: Target = proposal.target().parse().map_err(|why| no(Rule::InvalidTarget, why))?;
+        if !self.engines.hosts().any(|host| *host == target.host) {
+            let message = format!("Docker host `{}` is not configured: add it under docker.hosts", target.host);
+            return Err(no(Rule::UnknownHost, message));
+        }
+        let container = self.container(&target).await?;
+        let action = match proposal {
+            Proposal::Docker { verb, grace_seconds, .. } => {
+                self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds).map_err(|(rule, m)| no(rule, m))?
+            }
+            Proposal::Playbook { name, host, variables, .. } => {
+                let ansible = self.ansible.as_deref();
+                playbook::action(ansible, claim, &target, name, host.as_deref(), variables)
+                    .await
+                    .map_err(|stop| stop.into_stop(proposal))?
+            }
+        };
+        if let Some(why) = container.as_ref().and_then(|c| c.protected.as_deref()) {
+            return Err(no(Rule::ProtectedTarget, format!("{target} is never touched: {why}")));
+        }
+        Ok((action, container))
+    }
+
+    fn docker_action(
+        &self,
+        claim: Claim<'_>,
+        target: &Target,
+        container: Option<&Container>,
+        verb: DockerVerb,
+        grace_seconds: Option<u32>,
+    ) -> Result<Action, (Rule, String)> {
+        let nothing = crate::alert::Labels::new();
+        let labels = container.map_or(&nothing, |c| &c.labels);
+        if !claim.policy.grants.allows_docker(verb, target, labels) {
+            let word = verb.kind().word().trim_start_matches("docker.");
+            let message = format!(
+                "policy {} has no grant to {word} {target}; to allow it: grants: {{docker: {{{word}: [\"{target}\"]}}}}",
+                claim.policy.name
+            );
+            return Err((Rule::NotGranted, message));
+        }
+        let Some(container) = container else {
+            return Err((Rule::MissingTarget, format!("there is no container named exactly {} on {}", target.container, target.host)));
+        };
+        Ok(Action::Docker {
+            verb,
+            target: target.clone(),
+            container: container.id.clone(),
+            started_at: container.started_at.clone(),
+            grace_seconds,
+        })
+    }
+
+    /// The container of that name, or none. An engine that cannot be asked holds: nothing can be resolved.
+    async fn container(&self, target: &Target) -> Result<Option<Container>, Stop> {
+        let found = self.engines.container(target).await;
+        found.map_err(|error| Stop::held(Rule::Unsure, format!("{target} cannot be looked at: {}", clean(&error.to_string(), 500))))
+    }
+
+    /// May it be done now? Cheap questions first.
+    async fn may_now(&self, claim: Claim<'_>, wanted: &[(Action, Option<Container>)]) -> Result<(), Stop> {
+        self.halted()?;
+        self.too_old(claim)?;
+        for (_, container) in wanted {
+            let Some(container) = container else { continue };
+            self.deliberately_stopped(claim, container).await?;
+            recently_started(claim.incident, container)?;
+        }
+        self.silenced(claim).await
+    }
+
+    fn halted(&self) -> Result<(), Stop> {
+        match self.halt_file.try_exists() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let message = format!("everything is halted: remove the file {} to go on", self.halt_file.display());
+                Err(Stop::held(Rule::Halted, message))
+            }
+            Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),
+        }
+    }
+
+    fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
+        let max = claim.policy.max_age.unwrap_or(self.max_age);
+        let age = claim.incident.opened_at.since(claim.incident.alert.starts_at);
+        if claim.incident.taken_by_person || age <= max {
+            return Ok(());
+        }
+        let message = format!(
+            "it had been firing for {} when it was first seen, longer than max_age ({}): left to a person",
+            print_duration(age),
+            print_duration(max)
+        );
+        Err(Stop::held(Rule::TooOld, message))
+    }
+
+    async fn deliberately_stopped(&self, claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
+        let ours = container.finished.is_some_and(|at| is_ours(claim.incident, &container.target, at));
+        if claim.policy.on_deliberate_stop == OnDeliberateStop::Heal || ours {
+            return Ok(());
+        }
+        match self.engines.deliberately_stopped(container).await {
+            Ok(None) => Ok(()),
+            Ok(Some(evidence)) => {
+                let message = format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
+                Err(Stop::held(Rule::DeliberateStop, message))
+            }
+            Err(error) => unsure(claim, &format!("whether {} was stopped on purpose", container.target), &error),
+        }
+    }
+
+    async fn silenced(&self, claim: Claim<'_>) -> Result<(), Stop> {
+        for alertmanager in &self.alertmanagers {
+            match alertmanager.suppression(&claim.incident.alert.labels, &self.drop).await {
+                Ok(None) => {}
+                Ok(Some(hold)) => return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
+                Err(error) => unsure(claim, "whether the alert is silenced", &error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
+    let event = match stop {
+        Stop::Refused { proposal, rule, message } => {
+            Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }
+        }
+        Stop::Held { rule, message, until } => Event::Held { rule, message, until },
+    };
+    match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
+        Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
+        _ => Ok(Authorised::Again),
+    }
+}
+
+/// What could not be found out holds, unless the policy says otherwise.
+fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
+    if claim.policy.when_unsure == WhenUnsure::Act {
+        return Ok(());
+    }
+    let message = format!("it cannot be found out {what}: {} (when_unsure: act would act)", clean(&error.to_string(), 500));
+    Err(Stop::held(Rule::Unsure, message))
+}
+
+/// A container that runs and was started after the alert began, not by us nor by its restart policy, is somebody's repair.
+fn recently_started(incident: &Incident, container: &Container) -> Result<(), Stop> {
+    let Some(started) = container.started else { return Ok(()) };
+    let running = container.state == "running" && container.restart_count == 0;
+    let settled = Time::now() >= started.plus(SETTLE);
+    if !running || settled || started <= incident.alert.starts_at || is_ours(incident, &container.target, started) {
+        return Ok(());
+    }
+    let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
+    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(started.plus(SETTLE)) })
+}
+
+/// Did that happen to the target while an attempt of this incident was at work on it?
+fn is_ours(incident: &Incident, target: &Target, at: Time) -> bool {
+    let worked = |attempt: &&Attempt| attempt.intents.iter().any(|intent| intent.action.target() == target);
+    incident.attempts.iter().filter(worked).any(|attempt| at >= attempt.started_at && at <= attempt.ended_at.plus(OURS))
+}

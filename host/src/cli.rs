@@ -1,0 +1,140 @@
+//! The operator's commands, one file each. Output goes to stdout, errors to stderr with what to do next.
+//!
+//! Exit codes: 0 fine, 1 findings or a no, 2 could not run, 78 when the server refuses its configuration.
+
+mod alert;
+mod ask;
+mod check;
+mod incident;
+mod journal;
+mod observe;
+mod output;
+mod policy;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogFormat;
+
+/// The first responder of an infrastructure: alerts in, sandboxed policies decide, only what you granted is done, and it looks
+/// whether that helped. It changes nothing until a policy says `enforce` and a grant names the target.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How logs are written to stderr
+    #[arg(long, global = true, value_name = "text|json", default_value_t, env = "PARAMEDIC_LOG_FORMAT")]
+    log_format: LogFormat,
+    /// What is logged, such as `info` or `paramedic=debug,warn`
+    #[arg(long, global = true, default_value = "info", env = "PARAMEDIC_LOG")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: take alerts in, decide, act within the grants, verify
+    Serve(serve::Serve),
+    /// Look at a Prometheus and an Alertmanager and say what Paramedic would do; needs no configuration and changes nothing
+    Observe(observe::Observe),
+    /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
+    Check(check::Check),
+    /// Ask what would be done about one alert, and why; does nothing
+    Ask(ask::Ask),
+    /// List incidents, or tell the story of one
+    #[command(subcommand)]
+    Incident(incident::IncidentCommand),
+    /// Follow or verify the journal
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+    /// Look into a policy plugin, or measure it
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Send a test alert to a running server
+    Alert(alert::SendAlert),
+}
+
+/// Where the configuration is; the same for every command that needs it.
+#[derive(Args, Clone, Debug)]
+struct ConfigArg {
+    /// The server's configuration
+    #[arg(long, short, default_value = "paramedic.yaml", env = "PARAMEDIC_CONFIG")]
+    config: PathBuf,
+}
+
+/// Where the journal is.
+#[derive(Args, Clone, Debug)]
+struct DataArg {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The data folder; without it, the one named in the configuration
+    #[arg(long, env = "PARAMEDIC_DATA")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How a command ended.
+enum End {
+    Fine,
+    Findings,
+    BadConfig,
+}
+
+impl Cli {
+    /// Runs the command and says how it ended.
+    pub fn run(self) -> ExitCode {
+        if let Err(error) = crate::telemetry::init(self.log_format, &self.log) {
+            return output::fail(&error.into());
+        }
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return output::fail(&anyhow::Error::from(error).context("the runtime cannot be started")),
+        };
+        let ended = runtime.block_on(self.command.run());
+        // Commands end their own work; what still runs is a read that nobody waits for.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        match ended {
+            Ok(End::Fine) => ExitCode::SUCCESS,
+            Ok(End::Findings) => ExitCode::from(1),
+            Ok(End::BadConfig) => ExitCode::from(78),
+            Err(error) => output::fail(&error),
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> anyhow::Result<End> {
+        match self {
+            Self::Serve(command) => command.run().await,
+            Self::Observe(command) => command.run().await,
+            Self::Check(command) => command.run().await,
+            Self::Ask(command) => command.run().await,
+            Self::Incident(command) => command.run(),
+            Self::Journal(command) => command.run().await,
+            Self::Policy(command) => command.run().await,
+            Self::Alert(command) => command.run().await,
+        }
+    }
+}
+
+impl DataArg {
+    /// The journal, for reading.
+    fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => crate::config::load(&self.config.config)?.data,
+        };
+        Ok(crate::journal::Reader::open(&data)?)
+    }
+}

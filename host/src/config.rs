@@ -11,10 +11,16 @@ mod yaml;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::look::alertmanager::{self, Alertmanager};
+use crate::look::http::LookError;
+use crate::look::prometheus::{self, Prometheus};
+use crate::look::sight::Sources;
+use crate::look::{docker, inventory, targets};
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
 use crate::receive::auth;
@@ -33,6 +39,16 @@ pub struct Config {
     pub policies: PathBuf,
     /// Folder of the plugins.
     pub plugins: PathBuf,
+    /// The Docker engines.
+    pub docker: docker::Settings,
+    /// Playbooks and inventories; without it no playbook can be run.
+    pub ansible: Option<inventory::Settings>,
+    /// The Prometheus to look at.
+    pub prometheus: Option<prometheus::Settings>,
+    /// The Alertmanager to look at.
+    pub alertmanager: Option<alertmanager::Settings>,
+    /// Which target an alert means.
+    pub targets: targets::Rules,
     /// Who may send alerts.
     pub auth: auth::Settings,
     /// What makes two alerts the same.
@@ -56,6 +72,11 @@ impl Default for Config {
             data: "data".into(),
             policies: "policies".into(),
             plugins: "plugins".into(),
+            docker: docker::Settings::default(),
+            ansible: None,
+            prometheus: None,
+            alertmanager: None,
+            targets: targets::Rules::default(),
             auth: auth::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
@@ -159,12 +180,32 @@ fn read_config(source: &Source) -> Result<Config, Vec<Problem>> {
 }
 
 impl Config {
+    /// The monitoring systems to look at.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn sources(&self) -> Result<Sources, LookError> {
+        let prometheus = self.prometheus.iter().map(|settings| Prometheus::new(settings).map(Arc::new));
+        let alertmanager = self.alertmanager.iter().map(|settings| Alertmanager::new(settings).map(Arc::new));
+        Ok(Sources {
+            prometheus: prometheus.collect::<Result<_, _>>()?,
+            alertmanager: alertmanager.collect::<Result<_, _>>()?,
+            drop: self.identity.drop.as_slice().into(),
+        })
+    }
+
     /// Makes every path relative to the file's folder; absolute ones stay.
     fn resolve(&mut self, folder: &Path) {
         let always = [&mut self.data, &mut self.policies, &mut self.plugins];
-        for path in always.into_iter().chain(self.auth.token_file.as_mut()) {
+        let tokens = [
+            self.auth.token_file.as_mut(),
+            self.prometheus.as_mut().and_then(|prometheus| prometheus.bearer_token_file.as_mut()),
+            self.alertmanager.as_mut().and_then(|alertmanager| alertmanager.bearer_token_file.as_mut()),
+        ];
+        for path in always.into_iter().chain(tokens.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
+        self.ansible = self.ansible.take().map(|ansible| ansible.relative_to(folder));
     }
 }
 

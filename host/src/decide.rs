@@ -1,3 +1,10 @@
+//! Which policy is asked, and what it answers.
+//!
+//! Policies are asked in file-name order; the first enforced one that answers anything but `pass` takes the incident and is
+//! asked alone from then on, with the plugin and the settings it had then. Observing policies are asked once, on the first
+//! firing: what they would have done is written down, and nothing waits for them. A policy that cannot answer
+//! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
+
 mod bindings;
 mod guest;
 mod load;
@@ -5,3 +12,159 @@ pub mod plugin;
 pub mod question;
 pub mod sandbox;
 mod wasi;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use plugin::Plugin;
+use question::Brief;
+use sandbox::Sandbox;
+
+use crate::clock::Time;
+use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
+use crate::journal::Journalled;
+use crate::policy::Policy;
+
+/// A policy with its plugin, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The policy as written.
+    pub policy: Policy,
+    /// Its plugin.
+    pub plugin: Arc<Plugin>,
+}
+
+/// What is asked: everything the plugin will be told. Only what is on disk can be asked ([`Journalled`]).
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The incident as the journal had it when the question was written.
+    pub incident: Incident,
+    /// Why it is asked.
+    pub trigger: Trigger,
+    /// The targets as they were then.
+    pub targets: Vec<TargetView>,
+}
+
+/// Asks policies.
+#[derive(Debug)]
+pub struct Decider {
+    policies: Vec<Loaded>,
+    sandbox: Arc<Sandbox>,
+    /// Where every plugin that an incident may depend on is kept, as `<sha256>.wasm`.
+    kept: PathBuf,
+}
+
+impl Decider {
+    /// `policies` in file-name order; `kept` is the folder of the plugins that open incidents depend on.
+    pub fn new(policies: Vec<Loaded>, sandbox: Arc<Sandbox>, kept: PathBuf) -> Self {
+        Self { policies, sandbox, kept }
+    }
+
+    /// All policies, in the order in which they are asked.
+    pub fn policies(&self) -> &[Loaded] {
+        &self.policies
+    }
+
+    /// The policy of that name, as the files say now.
+    pub fn policy(&self, name: &str) -> Option<&Loaded> {
+        self.policies.iter().find(|loaded| loaded.policy.name == name)
+    }
+
+    /// Asks whoever has to be asked. The last answer is the one that counts, if any does.
+    pub async fn decide(&self, question: &Journalled<Question>) -> Vec<Answer> {
+        self.rehearse(question.value(), question.at()).await
+    }
+
+    /// What would be answered to this question at this moment. Nothing can follow from it: only [`Decider::decide`] is written down.
+    pub async fn rehearse(&self, question: &Question, now: Time) -> Vec<Answer> {
+        let brief = |settings| brief(question, now, settings);
+        match &question.incident.owner {
+            Some(owner) => vec![self.ask_owner(owner, brief(owner.settings.clone())).await],
+            None => self.ask_all(question, brief).await,
+        }
+    }
+
+    async fn ask_all(&self, question: &Question, brief: impl Fn(serde_json::Value) -> Brief) -> Vec<Answer> {
+        let first = question.incident.answers == 0;
+        let mut answers = Vec::new();
+        let mut taken = false;
+        for Loaded { policy, plugin } in &self.policies {
+            let asked = match policy.mode {
+                Mode::Observe => first,
+                Mode::Enforce => !taken,
+            };
+            if !asked || !policy.matchers.matches(&question.incident.alert.labels) {
+                continue;
+            }
+            let answer = ask(policy, policy.mode, plugin, brief(policy.settings.clone())).await;
+            taken |= policy.mode == Mode::Enforce && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// The owner answers with the plugin it had when it took the incident; the mode is that of today's file.
+    async fn ask_owner(&self, owner: &Owner, brief: Brief) -> Answer {
+        let unanswered = |why: String| Answer {
+            policy: owner.policy.clone(),
+            mode: Mode::Enforce,
+            plugin: owner.plugin.clone(),
+            settings: owner.settings.clone(),
+            decision: Err(why),
+            log: Vec::new(),
+            micros: 0,
+        };
+        let Some(loaded) = self.policy(&owner.policy) else {
+            return unanswered(format!("policy {}, to which this incident belongs, is no longer there", owner.policy));
+        };
+        if loaded.policy.mode != Mode::Enforce {
+            return unanswered(format!("policy {} is no longer enforced", owner.policy));
+        }
+        match self.plugin(&owner.plugin).await {
+            Ok(plugin) => ask(&loaded.policy, Mode::Enforce, &plugin, brief).await,
+            Err(why) => unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy)),
+        }
+    }
+
+    /// The plugin with that digest: one that is loaded, or one that was kept.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn plugin(&self, digest: &str) -> Result<Arc<Plugin>, String> {
+        if let Some(loaded) = self.policies.iter().find(|loaded| loaded.plugin.digest() == digest) {
+            return Ok(Arc::clone(&loaded.plugin));
+        }
+        let name = format!("{digest}.wasm");
+        let bytes = tokio::fs::read(self.kept.join(&name)).await.map_err(|error| error.to_string())?;
+        let plugin = self.sandbox.load(&name, &bytes).await.map_err(|error| error.to_string())?;
+        if plugin.digest() == digest { Ok(plugin) } else { Err(format!("{name} was altered")) }
+    }
+}
+
+fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
+    let Question { incident, trigger, targets } = question;
+    Brief {
+        id: incident.id.clone(),
+        alert: incident.alert.clone(),
+        first_seen: incident.opened_at,
+        trigger: *trigger,
+        attempts: incident.attempts.clone(),
+        targets: targets.clone(),
+        settings,
+        now,
+    }
+}
+
+async fn ask(policy: &Policy, mode: Mode, plugin: &Plugin, brief: Brief) -> Answer {
+    let limits = sandbox::Limits { deadline: policy.limits.deadline, memory: policy.limits.memory };
+    let ruling = plugin.decide(&brief, &limits).await;
+    Answer {
+        policy: policy.name.clone(),
+        mode,
+        plugin: plugin.digest().to_owned(),
+        settings: brief.settings,
+        decision: ruling.decision.map_err(|failure| failure.to_string()),
+        log: ruling.log,
+        micros: ruling.micros,
+    }
+}

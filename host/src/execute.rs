@@ -1,1 +1,144 @@
-pub mod ansible; pub mod docker;
+//! Spend a permit: write `begun`, do it, write what came of it.
+//!
+//! A permit is taken by value, so it is spent once. `begun` is on disk before anything is touched; from then on until the result
+//! is on disk nobody knows whether it took place, and a server that finds such an intent at start looks and never
+//! repeats. Absent on purpose: deciding whether something should be done.
+
+pub mod ansible;
+pub mod docker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{Action, Outcome};
+use crate::authorise::Permit;
+use crate::clock::Time;
+use crate::incident::{Event, Incident, Phase};
+use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::look::docker::Engines;
+use crate::look::inventory;
+use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
+
+/// A container may take this long, on top of the grace it is given for stopping.
+const DOCKER_MARGIN: Duration = Duration::from_secs(30);
+
+/// The engine's own grace for stopping, where neither the container nor the policy says another.
+const DOCKER_GRACE_SECONDS: u64 = 10;
+
+/// A container that may take longer than this to stop is not waited for to the end.
+const MAX_GRACE_SECONDS: u64 = 600;
+
+/// Who carries out what is permitted.
+#[derive(Debug)]
+pub struct Executor {
+    /// Where begun and result are written.
+    pub journal: Journal,
+    /// The containers.
+    pub engines: Arc<Engines>,
+    /// Playbooks and inventories, if there are any.
+    pub ansible: Option<Arc<inventory::Settings>>,
+    /// One folder per playbook run.
+    pub runs: PathBuf,
+}
+
+impl Executor {
+    /// Carries out what is permitted. `incident` is the incident as of the append that made the permit.
+    ///
+    /// # Errors
+    /// When the journal cannot be written. Was that before `begun`, nothing was done.
+    pub async fn execute(&self, permit: Permit, incident: &Incident) -> Result<(), JournalError> {
+        let begun = Append::new(permit.incident().clone(), None, vec![Event::Begun { intent: permit.intent() }]);
+        self.write(begun).await?;
+        let outcome = match permit.action() {
+            action @ Action::Docker { .. } => docker::carry(&self.engines, action, self.docker_deadline(action).await).await,
+            action @ Action::Playbook { .. } => match &self.ansible {
+                Some(settings) => ansible::carry(settings, &self.runs, &run_id(incident, permit.intent()), action).await,
+                None => ansible::unconfigured(),
+            },
+        };
+        self.end(incident, permit.intent(), permit.action(), outcome).await
+    }
+
+    /// Longer than the container may take to stop: the engine carries on after a deadline of ours.
+    async fn docker_deadline(&self, action: &Action) -> Duration {
+        let Action::Docker { target, container, grace_seconds, .. } = action else { return DOCKER_MARGIN };
+        let grace = match grace_seconds {
+            Some(seconds) => u64::from(*seconds),
+            None => {
+                let found = self.engines.by_id(&target.host, container).await.ok().flatten();
+                found.and_then(|c| c.stop_timeout).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(DOCKER_GRACE_SECONDS)
+            }
+        };
+        DOCKER_MARGIN + Duration::from_secs(grace.min(MAX_GRACE_SECONDS))
+    }
+
+    /// Finds out how an intent ended that was begun before this server started, and writes that down.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn find_out(&self, incident: &Incident, intent: u32, action: &Action, begun_at: Time) -> Result<(), JournalError> {
+        let outcome = match action {
+            Action::Docker { .. } => docker::find_out(&self.engines, action, begun_at).await,
+            Action::Playbook { .. } => match &self.ansible {
+                Some(settings) => ansible::find_out(settings, &self.runs, &run_id(incident, intent), begun_at).await,
+                None => ansible::unconfigured(),
+            },
+        };
+        self.end(incident, intent, action, outcome).await
+    }
+
+    /// Writes that an intent will not be carried out.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn cancel(&self, incident: &Incident, intent: u32, why: &str) -> Result<(), JournalError> {
+        let event = Event::Cancelled { intent, message: why.to_owned() };
+        let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
+        append.release = given_back(incident, &event);
+        self.write(append).await
+    }
+
+    /// The cooldown counts from the outcome, and an act that is over gives its locks back.
+    async fn end(&self, incident: &Incident, intent: u32, action: &Action, outcome: Outcome) -> Result<(), JournalError> {
+        let event = Event::Ended { intent, outcome };
+        let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
+        append.stamp = vec![cooldown_key(action)];
+        append.release = given_back(incident, &event);
+        self.write(append).await
+    }
+
+    async fn write(&self, append: Append) -> Result<(), JournalError> {
+        match self.journal.append(append).await? {
+            Appended::Committed { .. } | Appended::Already { .. } => Ok(()),
+            other => Err(JournalError::NotDone(format!("it was refused: {other:?}"))),
+        }
+    }
+}
+
+/// Name of a playbook's run folder and of the mark that its processes carry.
+fn run_id(incident: &Incident, intent: u32) -> String {
+    format!("{}-{intent}", incident.id)
+}
+
+/// The locks that are given back with this event: none while the act goes on; those of acting when it is over; the targets' too
+/// when there is nothing to look at.
+fn given_back(incident: &Incident, event: &Event) -> Vec<String> {
+    let mut after = incident.clone();
+    after.apply(incident.seq + 1, Time::now(), event);
+    let mut keys = Vec::new();
+    if matches!(after.phase, Phase::Acting) {
+        return keys;
+    }
+    keys.extend(incident.owner.as_ref().map(|owner| policy_key(&owner.policy)));
+    keys.push(ALL_KEY.to_owned());
+    if matches!(after.phase, Phase::Verified(_)) {
+        keys.extend(targets_of(incident));
+    }
+    keys
+}
+
+/// The target locks of the last attempt.
+pub fn targets_of(incident: &Incident) -> Vec<String> {
+    incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents).map(|i| target_key(i.action.target())).collect()
+}

@@ -4,6 +4,8 @@
 //! [`Incident::next`] is the one place that says what may happen next; the healer does it and writes down what came of it.
 //! Absent on purpose: clocks, waiting, any doing.
 
+pub mod timeline;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -558,8 +560,8 @@ pub struct Incident {
     pub targets: Vec<TargetView>,
     /// The policy that took it.
     pub owner: Option<Owner>,
-    /// How many questions were asked.
-    pub questions: u32,
+    /// How many answers were written.
+    pub answers: u32,
     /// All attempts.
     pub attempts: Vec<Attempt>,
     /// Where it stands.
@@ -593,7 +595,7 @@ impl Incident {
             updated_at: at,
             targets: Vec::new(),
             owner: None,
-            questions: 0,
+            answers: 0,
             attempts: Vec::new(),
             phase: Phase::Due(Trigger::Alert),
             taken_by_person: false,
@@ -610,7 +612,6 @@ impl Incident {
                 self.alert = alert.clone();
             }
             Event::Asked { trigger, targets } => {
-                self.questions += 1;
                 self.targets = targets.clone();
                 self.phase = Phase::Asked(*trigger);
             }
@@ -649,6 +650,7 @@ impl Incident {
     }
 
     fn decided(&mut self, at: Time, answer: &Answer) {
+        self.answers += 1;
         // Observing policies are listened to, never followed; one that could not answer, or passed, leaves the question open.
         let Ok(decision) = &answer.decision else { return };
         if answer.mode == Mode::Observe || matches!(decision, Decision::Pass { .. }) {

@@ -41,5 +41,5 @@ pub mod verify;
 // Who knows the order, and who gathers and shows.
 pub mod healer;
 pub mod config;
-pub mod api;
+pub mod server;
 pub mod cli;

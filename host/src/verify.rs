@@ -1,1 +1,341 @@
+//! Look again, with the detector that raised the alert, until it is positively well or time is up.
+//!
+//! Only a positive observation is called healed: a Prometheus that evaluated the rule, after the action, on samples taken after the
+//! action, and finds the alert neither pending nor firing, for as long as `stable` says. Alertmanager can say
+//! that an alert fires, never that it does not: it holds what it was told until that expires. So when it still lists an alert
+//! that Prometheus positively finds well, it lags, and Prometheus is believed.
+//! Without any Prometheus a container's own health check is the positive observation.
+//! Absent on purpose, for now: the policy's own probe (HTTP or PromQL). Its place is [`Verifier::look`], beside the detectors.
 
+mod detector;
+mod selectors;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use crate::alert::Alert;
+use crate::clock::{Time, print_duration};
+use crate::incident::Verdict;
+use crate::look::sight::Sources;
+use crate::policy::Verify;
+use detector::Said;
+
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
+/// A target that is seen down twice, so far apart, after it was started, is down.
+const DOWN_FOR: Duration = Duration::from_secs(4);
+/// How long one look at the target may take.
+const TARGET_WITHIN: Duration = Duration::from_secs(10);
+
+/// What one look saw. The text says who said what, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Positively well.
+    Healthy(String),
+    /// It fires, or is pending.
+    Firing(String),
+    /// It cannot be told.
+    Unclear(String),
+}
+
+/// The target of an action, as far as verification needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetState {
+    /// The engine's word (`running`, `exited`, ...), or `missing`.
+    pub state: String,
+    /// What its own health check says (`healthy`, `starting`, ...), if it has one.
+    pub health: Option<String>,
+    /// When it was last started.
+    pub started: Option<Time>,
+}
+
+impl TargetState {
+    fn is_down(&self) -> bool {
+        matches!(self.state.as_str(), "exited" | "dead" | "restarting" | "missing" | "created" | "removing")
+    }
+}
+
+/// What is to be verified: that an alert is over after an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// The alert.
+    pub alert: &'a Alert,
+    /// When the attempt's first action began.
+    pub begun: Time,
+    /// When its last action ended; only what is seen of later counts.
+    pub ended: Time,
+    /// True when an action should have left the target running (`docker.restart`, `docker.start`).
+    pub starts_target: bool,
+}
+
+/// Looks whether an attempt helped.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    sources: Sources,
+    pause: Duration,
+}
+
+impl Verifier {
+    /// One that looks at these sources.
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, pause: PAUSE }
+    }
+
+    /// Looks once, at all sources at the same time; only what was seen of later than `since` counts.
+    pub async fn look(&self, alert: &Alert, since: Time) -> Seen {
+        let drop = &*self.sources.drop;
+        let prometheus = join_all(self.sources.prometheus.iter().map(|p| detector::look(p, alert, drop, since)));
+        let (said, listed) = tokio::join!(prometheus, self.listed(alert, since));
+        together(said, listed)
+    }
+
+    /// Whether an Alertmanager lists it as told again since then; the errors of those that cannot be asked.
+    async fn listed(&self, alert: &Alert, since: Time) -> Listed {
+        let drop = &*self.sources.drop;
+        let ask = self.sources.alertmanager.iter().map(|am| async move { (am.who(), am.same(&alert.labels, drop).await) });
+        let mut listed = Listed::default();
+        for (who, answer) in join_all(ask).await {
+            match answer {
+                Ok(alerts) if alerts.iter().any(|a| a.updated_at > since) => {
+                    listed.firing.get_or_insert_with(|| format!("{who} lists it, as it was told again since"));
+                }
+                Ok(_) => {}
+                Err(error) => listed.unclear.push(error.to_string()),
+            }
+        }
+        listed
+    }
+
+    /// Looks again and again: healed once it was positively well for `stable`; not healed when it fires at the end of `within`, or when its
+    /// target is seen down although it was started; else it cannot be told. Being well has to begin within `within`, and
+    /// may then last longer; so this takes at most `within + stable` and one look.
+    ///
+    /// `target` says how the action's target is, `None` when that is not known or does not matter.
+    pub async fn verify<F, Fut>(&self, attempt: &Attempt<'_>, settings: &Verify, target: F) -> (Verdict, String)
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Option<TargetState>>,
+    {
+        let mut watch = Watch::new(attempt.starts_target, settings.stable, Instant::now());
+        let mut health = Health::default();
+        let within = settings.within.saturating_sub(Time::now().since(attempt.ended));
+        let end = Instant::now() + within;
+        loop {
+            let look_at_target = async { tokio::time::timeout(TARGET_WITHIN, target()).await.ok().flatten() };
+            let asked = Instant::now();
+            let (seen, state) = tokio::join!(self.look(attempt.alert, attempt.ended), look_at_target);
+            let seen = match &state {
+                Some(state) if self.sources.prometheus.is_empty() => health.judge(seen, state, attempt.begun),
+                _ => seen,
+            };
+            tracing::debug!(alert = attempt.alert.name(), ?seen, ?state, "looked again");
+            if let Some(verdict) = watch.take(seen, state.as_ref(), asked, Instant::now() >= end) {
+                return verdict;
+            }
+            tokio::time::sleep(self.pause).await;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    firing: Option<String>,
+    unclear: Vec<String>,
+}
+
+/// What all sources say together.
+fn together(said: Vec<Said>, listed: Listed) -> Seen {
+    let (mut healthy, mut unclear, mut without) = (None, Vec::new(), Vec::new());
+    for said in said {
+        match said {
+            Said::Firing(text) => return Seen::Firing(text),
+            Said::Healthy(text) => healthy = Some(text),
+            Said::Unclear(text) => unclear.push(text),
+            Said::NoRule(text) => without.push(text),
+        }
+    }
+    // Several Prometheus may share the work, so one without the rule says nothing; one that has it and cannot tell leaves it to one that can.
+    match (healthy, listed.firing) {
+        (Some(text), _) => Seen::Healthy(text),
+        (None, Some(text)) => Seen::Firing(text),
+        (None, None) => {
+            unclear.extend(without);
+            unclear.extend(listed.unclear);
+            if unclear.is_empty() {
+                unclear.push("no Prometheus that could tell is configured".to_owned());
+            }
+            Seen::Unclear(unclear.join("; "))
+        }
+    }
+}
+
+/// A container's own health check, where there is no Prometheus to ask.
+#[derive(Debug, Default)]
+struct Health {
+    /// It was seen not to be healthy since the action: so `healthy` is news.
+    was_not: bool,
+}
+
+impl Health {
+    /// `healthy` counts when it cannot be from before the action: after a start every health check begins anew.
+    fn judge(&mut self, seen: Seen, state: &TargetState, begun: Time) -> Seen {
+        let Some(health) = &state.health else { return seen };
+        if health != "healthy" {
+            self.was_not = true;
+            return seen;
+        }
+        let is_new = self.was_not || state.started.is_some_and(|started| started >= begun);
+        match seen {
+            Seen::Unclear(_) if is_new && state.state == "running" => {
+                Seen::Healthy("no Prometheus is configured; the container's own health check passes since the action".to_owned())
+            }
+            seen => seen,
+        }
+    }
+}
+
+/// What was seen so far; decides when that is enough. Pure: moments come in as arguments.
+#[derive(Debug)]
+struct Watch {
+    starts_target: bool,
+    stable: Duration,
+    started: Instant,
+    well_since: Option<Instant>,
+    down_since: Option<Instant>,
+}
+
+impl Watch {
+    fn new(starts_target: bool, stable: Duration, started: Instant) -> Self {
+        Self { starts_target, stable, started, well_since: None, down_since: None }
+    }
+
+    /// Takes a look that was begun at `at`; `over` when there is no time left for being well to begin.
+    fn take(&mut self, seen: Seen, target: Option<&TargetState>, at: Instant, over: bool) -> Option<(Verdict, String)> {
+        if let Seen::Healthy(text) = &seen {
+            let since = *self.well_since.get_or_insert(at);
+            self.down_since = None;
+            let lasted = at.saturating_duration_since(since);
+            return (lasted >= self.stable).then(|| (Verdict::Healed, format!("{text}, for {}", print_duration(lasted))));
+        }
+        self.well_since = None;
+        if let Some(state) = self.down(target, at) {
+            let text = format!("the target is {state} again after it was started");
+            return Some((Verdict::NotHealed, text));
+        }
+        if !over {
+            return None;
+        }
+        let lasted = print_duration(at.saturating_duration_since(self.started));
+        Some(match seen {
+            Seen::Firing(text) => (Verdict::NotHealed, format!("after {lasted}: {text}")),
+            Seen::Healthy(text) | Seen::Unclear(text) => (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}")),
+        })
+    }
+
+    /// The target's state, when it was seen down at two looks far enough apart and at none in between up.
+    fn down(&mut self, target: Option<&TargetState>, at: Instant) -> Option<String> {
+        let state = target.filter(|_| self.starts_target)?;
+        if !state.is_down() {
+            self.down_since = None;
+            return None;
+        }
+        let since = *self.down_since.get_or_insert(at);
+        (at.saturating_duration_since(since) >= DOWN_FOR).then(|| state.state.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Seen {
+        Seen::Healthy("P says well".to_owned())
+    }
+    fn firing() -> Seen {
+        Seen::Firing("P says it is firing".to_owned())
+    }
+    fn unclear() -> Seen {
+        Seen::Unclear("P cannot be reached".to_owned())
+    }
+    fn target(state: &str, health: Option<&str>, started: i64) -> TargetState {
+        TargetState { state: state.to_owned(), health: health.map(str::to_owned), started: Some(Time(started)) }
+    }
+
+    fn watch() -> (Watch, impl Fn(u64) -> Instant) {
+        let start = Instant::now();
+        (Watch::new(true, Duration::from_secs(30), start), move |s| start + Duration::from_secs(s))
+    }
+
+    #[test]
+    fn well_has_to_last_without_a_break() {
+        let (mut watch, at) = watch();
+        assert_eq!(watch.take(healthy(), None, at(0), false), None);
+        assert_eq!(watch.take(healthy(), None, at(28), false), None);
+        assert_eq!(watch.take(unclear(), None, at(29), false), None);
+        assert_eq!(watch.take(healthy(), None, at(31), false), None);
+        assert_eq!(watch.take(healthy(), None, at(60), false), None);
+        // Time is up, but being well began in time.
+        assert_eq!(watch.take(healthy(), None, at(60), true), None);
+        let (verdict, text) = watch.take(healthy(), None, at(61), true).unzip();
+        assert_eq!(verdict, Some(Verdict::Healed));
+        assert_eq!(text.as_deref(), Some("P says well, for 30.0 s"));
+    }
+
+    #[test]
+    fn at_the_end_the_last_look_counts() {
+        let (mut watch, at) = watch();
+        assert_eq!(watch.take(firing(), None, at(0), false), None);
+        let verdict = watch.take(firing(), None, at(180), true);
+        assert!(verdict.is_some_and(|(v, text)| v == Verdict::NotHealed && text.contains("firing")));
+        let verdict = watch.take(unclear(), None, at(180), true);
+        assert!(verdict.is_some_and(|(v, text)| v == Verdict::Unclear && text.contains("cannot be reached")));
+    }
+
+    #[test]
+    fn a_target_that_stays_down_ends_it_early() {
+        let down = target("exited", None, 0);
+        let up = target("running", None, 0);
+        let (mut watch, at) = watch();
+        assert_eq!(watch.take(firing(), Some(&down), at(0), false), None);
+        assert_eq!(watch.take(firing(), Some(&up), at(2), false), None);
+        assert_eq!(watch.take(firing(), Some(&down), at(4), false), None);
+        assert_eq!(watch.take(firing(), Some(&down), at(6), false), None);
+        let verdict = watch.take(unclear(), Some(&down), at(8), false);
+        assert!(verdict.is_some_and(|(v, text)| v == Verdict::NotHealed && text.contains("exited")));
+        // Not when nothing started it, and not against a positive observation.
+        let mut other = Watch::new(false, Duration::from_secs(30), at(0));
+        assert_eq!(other.take(firing(), Some(&down), at(0), false), None);
+        assert_eq!(other.take(firing(), Some(&down), at(9), false), None);
+        assert_eq!(watch.take(healthy(), Some(&down), at(20), false), None);
+    }
+
+    #[test]
+    fn prometheus_is_believed_before_a_lagging_alertmanager() {
+        let lists = || Listed { firing: Some("A lists it".to_owned()), unclear: Vec::new() };
+        let well = || Said::Healthy("P".to_owned());
+        let fires = || Said::Firing("Q".to_owned());
+        let blind = || Said::Unclear("R".to_owned());
+        assert_eq!(together(vec![well()], lists()), Seen::Healthy("P".to_owned()));
+        assert_eq!(together(vec![well(), fires()], Listed::default()), Seen::Firing("Q".to_owned()));
+        assert_eq!(together(vec![blind()], lists()), Seen::Firing("A lists it".to_owned()));
+        assert_eq!(together(vec![blind(), well()], Listed::default()), Seen::Healthy("P".to_owned()));
+        // An Alertmanager that lists nothing is no proof of anything.
+        assert_eq!(together(vec![blind()], Listed::default()), Seen::Unclear("R".to_owned()));
+        assert!(matches!(together(Vec::new(), Listed::default()), Seen::Unclear(text) if text.contains("configured")));
+    }
+
+    #[test]
+    fn a_health_check_counts_only_when_it_is_news() {
+        let judge = |health: &mut Health, state: &TargetState| health.judge(unclear(), state, Time(1_000));
+        let fresh = &mut Health::default();
+        assert_eq!(judge(fresh, &target("running", Some("healthy"), 999)), unclear());
+        assert_eq!(judge(fresh, &target("running", None, 1_000)), unclear());
+        assert!(matches!(judge(fresh, &target("running", Some("healthy"), 1_000)), Seen::Healthy(_)));
+        assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unclear());
+        assert!(matches!(judge(fresh, &target("running", Some("healthy"), 999)), Seen::Healthy(_)));
+        // What still fires is not outvoted.
+        assert_eq!(fresh.judge(firing(), &target("running", Some("healthy"), 1_000), Time(1_000)), firing());
+    }
+}

@@ -83,6 +83,11 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
     checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
+    let hosts: Vec<_> = config.docker.hosts.keys().cloned().collect();
+    if let Some(host) = config.targets.unknown_hosts(&hosts).next() {
+        let hint = "use one of docker.hosts, or add it there";
+        checks.wrong("targets", format!("Docker host `{host}` is not configured"), hint);
+    }
     checks.found()
 }
 

@@ -22,6 +22,10 @@ use crate::telemetry::clean;
 
 /// The largest file that is looked at; Python plugins have 18 MB.
 const MAX_FILE_BYTES: usize = 64 << 20;
+/// Bytes of a component's header.
+const HEADER: usize = 8;
+/// Names of forbidden imports that are shown.
+const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` may use. More than a decision: an interpreter's first start reads all its pages.
@@ -62,8 +66,13 @@ pub enum Problem {
     #[error("this is WebAssembly of a format that is not known here; build it for the target wasm32-wasip2")]
     UnknownFormat,
     /// Cut off.
-    #[error("the file ends in the middle ({0}); copy or build it again")]
-    Truncated(String),
+    #[error("the file ends in the middle: {have} bytes are there, and at least {want} belong to it; copy or build it again")]
+    Truncated {
+        /// How many bytes there are.
+        have: usize,
+        /// How many there should be at least.
+        want: usize,
+    },
     /// Damaged, or it uses what is switched off.
     #[error("it cannot be compiled: {0}; build it again for the target wasm32-wasip2, without optional WebAssembly features")]
     Invalid(String),
@@ -149,7 +158,7 @@ impl Sandbox {
         match tokio::time::timeout(COMPILE_WITHIN, work).await {
             Err(_) => Err(Problem::TooSlow),
             Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
-            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
+            Ok(Ok(Err(error))) => Err(Problem::Invalid(sentence(&error))),
             Ok(Ok(Ok(component))) => Ok(component),
         }
     }
@@ -186,10 +195,10 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
     match bytes {
         [] => Err(Problem::Empty),
         _ if bytes.len() > MAX_FILE_BYTES => Err(Problem::TooLarge(bytes.len() >> 20)),
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, sections @ ..] => whole(sections),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(Problem::CoreModule),
         [0, b'a', b's', b'm', _, _, _, _, ..] => Err(Problem::UnknownFormat),
-        [0, b'a', b's', b'm', ..] => Err(Problem::Truncated("there is only a header".to_owned())),
+        [0, b'a', b's', b'm', ..] => Err(Problem::Truncated { have: bytes.len(), want: HEADER }),
         [0x7f, b'E', b'L', b'F', ..] => Err(Problem::NotWasm("a native program or compiled code")),
         [0x1f, 0x8b, ..] | [b'P', b'K', ..] => Err(Problem::NotWasm("a compressed archive")),
         _ if std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok_and(|t| !t.contains('\0')) => Err(Problem::NotWasm("text")),
@@ -197,13 +206,21 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
     }
 }
 
-fn not_compiled(error: &wasmtime::Error) -> Problem {
-    let text = sentence(error);
-    if text.contains("unexpected end") || text.contains("extends past end") {
-        Problem::Truncated(text)
-    } else {
-        Problem::Invalid(text)
+/// Walks over the outermost sections (a byte of kind, the length in LEB128, the content): a compiler tells a file that was cut
+/// off in many ways, and none of them says so.
+fn whole(sections: &[u8]) -> Result<(), Problem> {
+    let mut rest = sections;
+    while let [_kind, after @ ..] = rest {
+        let digits = after.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
+        let number = after.iter().take(digits + 1).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+        let content = after.get(digits + 1..).and_then(|content| content.get(number..));
+        let Some(next) = content else {
+            let have = HEADER + sections.len();
+            return Err(Problem::Truncated { have, want: have - after.len() + digits + 1 + number });
+        };
+        rest = next;
     }
+    Ok(())
 }
 
 fn check_imports(imports: &[String]) -> Result<(), Problem> {
@@ -229,7 +246,10 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
     let mut what: Vec<_> = forbidden.iter().map(|interface| meaning(interface)).collect();
     what.sort_unstable();
     what.dedup();
-    Err(Problem::Forbidden(forbidden.join(", "), what.join(", no ")))
+    let more = forbidden.len().saturating_sub(MAX_SHOWN);
+    forbidden.truncate(MAX_SHOWN);
+    let named = forbidden.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+    Err(Problem::Forbidden(named, what.join(", no ")))
 }
 
 /// What a WASI interface gives, in the words of its users.
@@ -331,4 +351,122 @@ fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem>
 
 fn sentence(error: &wasmtime::Error) -> String {
     clean(&format!("{error:#}"), 500)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn raw(actions: &[&str], schema: &str) -> RawManifest {
+        RawManifest {
+            name: " nginx\u{1b}[31m".into(),
+            version: "1.2.3".into(),
+            description: "Heals\nthings".into(),
+            actions: actions.iter().map(|a| (*a).to_owned()).collect(),
+            settings_schema: schema.into(),
+            extra: Vec::new(),
+        }
+    }
+
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_told_apart_by_its_first_bytes() {
+        let said = |bytes: &[u8]| look_at(bytes).unwrap_err().to_string();
+        assert!(said(b"").contains("empty"));
+        assert!(said(b"<!DOCTYPE html>").contains("this is text"));
+        assert!(said("(component)".as_bytes()).contains("this is text"));
+        assert!(said(b"\x7fELF\x02\x01").contains("native program"));
+        assert!(said(b"PK\x03\x04").contains("archive"));
+        assert!(said(b"\x89PNG\0\0").contains("other binary"));
+        assert!(said(b"\0asm\x01\0\0\0").contains("wasm32-wasip2"));
+        assert!(said(b"\0asm\x02\0\0\0").contains("format"));
+        assert!(said(b"\0asm").contains("4 bytes are there, and at least 8 belong to it"));
+        assert!(look_at(b"\0asm\x0d\0\x01\0").is_ok());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_seen_by_its_sections() {
+        let two = [&b"\0asm\x0d\0\x01\0\x00\x03abc\x01\x80\x01"[..], &[7; 128]].concat();
+        assert!(look_at(&two).is_ok());
+        for length in 8..two.len() {
+            let seen = look_at(&two[..length]);
+            let at_boundary = length == 8 || length == 13;
+            assert_eq!(seen.is_ok(), at_boundary, "{length}: {seen:?}");
+        }
+        let said = look_at(&two[..20]).unwrap_err().to_string();
+        assert!(said.contains("20 bytes are there, and at least 144 belong to it"), "{said}");
+        assert!(look_at(b"\0asm\x0d\0\x01\0\x00\xff\xff\xff\xff\xff").is_err());
+    }
+
+    #[test]
+    fn an_import_is_allowed_forbidden_or_unknown() {
+        let check = |names: &[&str]| check_imports(&strings(names)).map_err(|e| e.to_string());
+        assert_eq!(check(&["paramedic:policy/incident@1.3.0", "wasi:cli/exit@0.2.6", "wasi:io/poll@0.2.12"]), Ok(()));
+        let files = check(&["wasi:clocks/wall-clock@0.2.6", "wasi:filesystem/types@0.2.6", "wasi:filesystem/preopens@0.2.6"]);
+        let files = files.unwrap_err();
+        assert!(files.contains("wasi:filesystem/types@0.2.6") && files.contains("gets no clock, no files:"), "{files}");
+        assert!(check(&["wasi:cli/exit@0.3.0"]).is_err());
+        assert!(check(&["wasi:random/random@0.2.6"]).unwrap_err().contains("no randomness"));
+        assert!(
+            check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
+        );
+        assert!(check(&["paramedic:policy/metrics@1.0.0"]).unwrap_err().contains("newer Paramedic"));
+        assert!(check(&["acme:thing/api@1.0.0"]).is_err());
+        assert!(check(&["bare"]).is_err());
+    }
+
+    #[test]
+    fn both_exports_are_needed_in_this_version() {
+        let check = |names: &[&str]| check_exports(&strings(names)).map_err(|e| e.to_string());
+        assert_eq!(check(&["init", "paramedic:policy/handler@1.0.0", "paramedic:policy/lifecycle@1.1.0"]), Ok(()));
+        assert!(check(&["paramedic:policy/handler@1.0.0"]).unwrap_err().contains("lifecycle@1.0.0"));
+        assert!(check(&["paramedic:policy/handler@2.0.0"]).unwrap_err().contains("built for paramedic:policy/handler@2.0.0"));
+    }
+
+    #[test]
+    fn a_manifest_is_checked_and_cleaned() {
+        let (manifest, schema) = read(raw(&["docker.start", "docker.restart", "docker.start"], "")).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.description.as_str()), ("nginx�", "Heals things"));
+        assert_eq!(manifest.actions, [Kind::DockerRestart, Kind::DockerStart]);
+        assert!(schema.is_none() && manifest.settings_schema.is_none());
+        let error = read(raw(&["docker.exec"], "")).unwrap_err().to_string();
+        assert!(error.contains("`docker.exec`") && error.contains("docker.restart, docker.start"), "{error}");
+        assert!(matches!(read(RawManifest { name: "\n".into(), ..raw(&[], "") }), Err(Problem::Nameless("name"))));
+        assert!(matches!(read(RawManifest { version: String::new(), ..raw(&[], "") }), Err(Problem::Nameless("version"))));
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_is_refused() {
+        for broken in ["{", "3", r#"{"type": 3}"#, r#"{"$ref": "https://example.com/x"}"#, r#"{"pattern": "("}"#] {
+            assert!(matches!(schema(broken), Err(Problem::BrokenSchema(_))), "{broken}");
+        }
+        let large = format!(r#"{{"description": "{}"}}"#, "x".repeat(MAX_SCHEMA_BYTES));
+        assert!(matches!(schema(&large), Err(Problem::BrokenSchema(_))));
+        let deep = format!("{}true{}", r#"{"not":"#.repeat(10_000), "}".repeat(10_000));
+        assert!(matches!(schema(&deep), Err(Problem::BrokenSchema(_))));
+    }
+
+    /// A schema is a plugin's, and checking it must neither stall the host nor overflow its stack.
+    #[test]
+    fn a_schema_that_goes_in_circles_does_no_harm() {
+        let circles = [
+            r##"{"$ref": "#"}"##,
+            r##"{"allOf": [{"$ref": "#"}]}"##,
+            r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}"##,
+            r##"{"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}"##,
+        ];
+        for circle in circles {
+            if let Ok(Some((_, validator))) = schema(circle) {
+                let _ = validator.iter_errors(&serde_json::json!({"a": 1})).count();
+            }
+        }
+        let (_, slow) = schema(r#"{"pattern": "^(a+)+$"}"#).unwrap().unwrap();
+        let began = std::time::Instant::now();
+        assert!(!slow.is_valid(&Value::String("a".repeat(5000) + "b")));
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
 }

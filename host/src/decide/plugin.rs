@@ -176,6 +176,7 @@ fn explain_trap(trap: Trap, limits: &Limits) -> Failure {
     Failure::Trapped(match trap {
         Trap::Interrupt => return Failure::Deadline(limits.deadline),
         Trap::StackOverflow => "it called itself until its stack was full".to_owned(),
+        Trap::MemoryOutOfBounds => "it left its memory, or called itself until its stack was full".to_owned(),
         Trap::UnreachableCodeReached => "it gave up (`unreachable`)".to_owned(),
         trap => trap.to_string(),
     })

@@ -133,7 +133,7 @@ impl Sandbox {
     }
 }
 
-/// The pool makes sandboxes four times as fast, but reserves some 500 GiB of addresses; where these are not to be had (a limit
+/// The pool makes sandboxes twice as fast or better, but reserves some 500 GiB of addresses; where these are not to be had (a limit
 /// on virtual memory), sandboxes are made one by one.
 fn start(cache: Option<Cache>) -> Result<Engine, SandboxError> {
     let mut config = config(cache);
@@ -181,7 +181,9 @@ fn pool() -> PoolingAllocationConfig {
         .max_tables_per_module(8)
         .table_elements(20_000)
         .max_memory_size(usize::try_from(MAX_MEMORY).unwrap_or(usize::MAX))
-        .linear_memory_keep_resident(1 << 20)
+        // Resetting this much by writing zeros is cheaper than giving the pages back; more made interpreters slower (measured).
+        .linear_memory_keep_resident(2 << 20)
+        .async_stack_keep_resident(32 << 10)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::No);
     pool

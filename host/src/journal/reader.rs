@@ -157,6 +157,14 @@ impl Reader {
         Ok(entries)
     }
 
+    /// Position of the last entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn last_pos(&self) -> Result<u64, JournalError> {
+        self.db.query_row("select pos from head", [], |row| row.get(0)).map(unsigned).map_err(unreadable)
+    }
+
     /// Walks the whole journal and checks that each entry is the one that was written; gives their number.
     ///
     /// # Errors

@@ -1,0 +1,420 @@
+//! The eyes on Prometheus: its alerting rules with the alerts they raise, and what its metrics say.
+//!
+//! Prometheus' own API shows alerts without its external labels, which it adds only when it sends them to an Alertmanager.
+//! They are added here, so that one alert is one alert whoever names it.
+//! Absent on purpose: opinions. Whether something is well is judged in `verify`.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::http::{BaseUrl, Endpoint, LookError};
+use crate::alert::{Alert, Family, Labels, Status};
+use crate::clock::Time;
+
+/// How long the external labels that were read are believed: Prometheus may be told to reload its configuration.
+const EXTERNAL_LABELS_FOR: Duration = Duration::from_secs(60);
+/// What one query may cost Prometheus, as it is told.
+const QUERY_TIMEOUT: &str = "4s";
+/// The most series of a query's answer that are wanted; older versions do not know the parameter.
+const QUERY_LIMIT: &str = "1000";
+
+/// How Prometheus is reached. In YAML a URL, or a map with the keys below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where its API begins.
+    pub url: BaseUrl,
+    /// A file that holds a bearer token; read for every question.
+    pub bearer_token_file: Option<PathBuf>,
+    /// What it adds to every alert it sends; `None`: it is asked, which needs `/api/v1/status/config`.
+    pub external_labels: Option<Labels>,
+}
+
+impl Settings {
+    /// Only a URL.
+    pub fn new(url: BaseUrl) -> Self {
+        Self { url, bearer_token_file: None, external_labels: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsMap {
+    url: BaseUrl,
+    #[serde(default)]
+    bearer_token_file: Option<PathBuf>,
+    #[serde(default)]
+    external_labels: Option<Labels>,
+}
+
+// By hand, since `untagged` would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UrlOrMap;
+        impl<'de> Visitor<'de> for UrlOrMap {
+            type Value = Settings;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL such as http://localhost:9090, or a map with `url`")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Settings, E> {
+                BaseUrl::parse(text).map(Settings::new).map_err(E::custom)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Settings, A::Error> {
+                let map = SettingsMap::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Settings { url: map.url, bearer_token_file: map.bearer_token_file, external_labels: map.external_labels })
+            }
+        }
+        deserializer.deserialize_any(UrlOrMap)
+    }
+}
+
+/// What Prometheus says about an alert that is not inactive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its condition holds, not yet for long enough.
+    Pending,
+    /// It fires.
+    Firing,
+}
+
+/// One alert as Prometheus lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromAlert {
+    /// With the external labels, as an Alertmanager would be told; its status is firing for a pending one as well.
+    pub alert: Alert,
+    /// Pending or firing.
+    pub state: State,
+    /// Since when its condition holds. Not what is sent as `startsAt`, which is when it began to fire.
+    pub active_at: Time,
+}
+
+/// One alerting rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The alertname.
+    pub name: String,
+    /// Its PromQL.
+    pub query: String,
+    /// The labels it adds; values may be templates.
+    pub labels: Labels,
+    /// What went wrong at its last evaluation; `None`: nothing.
+    pub problem: Option<String>,
+    /// When it was last evaluated; `None`: not yet.
+    pub last_evaluation: Option<Time>,
+    /// The alerts it raises.
+    pub alerts: Vec<PromAlert>,
+}
+
+/// One value of a query's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Its labels; none for a scalar.
+    pub labels: Labels,
+    /// The value.
+    pub value: f64,
+}
+
+/// One Prometheus.
+#[derive(Debug)]
+pub struct Prometheus {
+    endpoint: Endpoint,
+    configured: Option<Labels>,
+    read: Mutex<Option<(Instant, Labels)>>,
+}
+
+#[derive(Deserialize)]
+struct Answer<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct RulesData {
+    groups: Vec<GroupData>,
+}
+
+#[derive(Deserialize)]
+struct GroupData {
+    rules: Vec<RuleData>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleData {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    query: String,
+    #[serde(default)]
+    labels: Labels,
+    #[serde(default)]
+    health: String,
+    #[serde(default)]
+    last_error: String,
+    #[serde(default)]
+    last_evaluation: String,
+    #[serde(default)]
+    alerts: Vec<AlertData>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AlertData {
+    labels: Labels,
+    #[serde(default)]
+    annotations: Labels,
+    state: String,
+    active_at: String,
+}
+
+#[derive(Deserialize)]
+struct ConfigData {
+    yaml: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueryData {
+    result_type: String,
+    result: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct SeriesData {
+    #[serde(default)]
+    metric: Labels,
+    value: Option<(f64, String)>,
+}
+
+impl Prometheus {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(settings: &Settings) -> Result<Self, LookError> {
+        let endpoint = Endpoint::new("Prometheus", &settings.url, settings.bearer_token_file.as_deref())?;
+        Ok(Self { endpoint, configured: settings.external_labels.clone(), read: Mutex::new(None) })
+    }
+
+    /// Its name for people, with its URL.
+    pub fn who(&self) -> &str {
+        self.endpoint.who()
+    }
+
+    /// All alerts that are pending or firing.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn alerts(&self) -> Result<Vec<PromAlert>, LookError> {
+        Ok(self.rules(None).await?.into_iter().flat_map(|rule| rule.alerts).collect())
+    }
+
+    /// The alerting rules, with their alerts; all of them, or those of one name.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn rules(&self, name: Option<&str>) -> Result<Vec<Rule>, LookError> {
+        let external = self.external_labels().await?;
+        // Versions that do not know `rule_name[]` answer with all rules; hence the filter below.
+        let narrow = name.map(|name| ("rule_name[]", name));
+        let query: Vec<_> = [("type", "alert")].into_iter().chain(narrow).collect();
+        let answer: Answer<RulesData> = self.endpoint.get(&["api", "v1", "rules"], &query).await?;
+        let rules = answer.data.groups.into_iter().flat_map(|group| group.rules);
+        let wanted = rules.filter(|rule| rule.kind == "alerting" && name.is_none_or(|name| rule.name == name));
+        wanted.map(|rule| self.rule(rule, &external)).collect()
+    }
+
+    fn rule(&self, rule: RuleData, external: &Labels) -> Result<Rule, LookError> {
+        let problem = match rule.health.as_str() {
+            "ok" => None,
+            health if rule.last_error.is_empty() => Some(format!("its health is `{health}`")),
+            _ => Some(rule.last_error),
+        };
+        // A rule that was never evaluated names the year 1.
+        let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0);
+        let alerts = rule.alerts.into_iter().map(|a| self.alert(a, external)).collect::<Result<_, _>>()?;
+        Ok(Rule { name: rule.name, query: rule.query, labels: rule.labels, problem, last_evaluation, alerts })
+    }
+
+    fn alert(&self, data: AlertData, external: &Labels) -> Result<PromAlert, LookError> {
+        let state = match data.state.as_str() {
+            "pending" => State::Pending,
+            "firing" => State::Firing,
+            other => return Err(self.endpoint.invalid(format!("an alert's state `{other}`"))),
+        };
+        let active_at = Time::parse(&data.active_at);
+        let active_at = active_at.ok_or_else(|| self.endpoint.invalid(format!("`{}` as a time", data.active_at)))?;
+        // Prometheus adds an external label only where the alert has none of that name.
+        let mut labels = external.clone();
+        labels.extend(data.labels);
+        labels.retain(|_, value| !value.is_empty());
+        let alert = Alert {
+            family: Family::Prometheus,
+            status: Status::Firing,
+            labels,
+            annotations: data.annotations,
+            starts_at: active_at,
+            ends_at: None,
+            generator_url: String::new(),
+            fingerprint: None,
+        };
+        Ok(PromAlert { alert, state, active_at })
+    }
+
+    /// What it adds to every alert it sends: as configured here, else as it says itself, asked about once a minute.
+    ///
+    /// # Errors
+    /// When it does not say: `external_labels` has to be configured then.
+    pub async fn external_labels(&self) -> Result<Labels, LookError> {
+        if let Some(labels) = &self.configured {
+            return Ok(labels.clone());
+        }
+        if let Some(labels) = self.remembered() {
+            return Ok(labels);
+        }
+        let answer: Answer<ConfigData> = self.endpoint.get(&["api", "v1", "status", "config"], &[]).await.map_err(unsaid)?;
+        let labels = external_labels(&answer.data.yaml).map_err(|e| self.endpoint.invalid(e))?;
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), labels.clone()));
+        Ok(labels)
+    }
+
+    fn remembered(&self) -> Option<Labels> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.as_ref().filter(|(at, _)| at.elapsed() < EXTERNAL_LABELS_FOR).map(|(_, labels)| labels.clone())
+    }
+
+    /// What a PromQL expression gives, `at` a moment of Prometheus' own clock or now; a vector or a scalar.
+    ///
+    /// # Errors
+    /// When it cannot be asked, refuses the expression, or its answer cannot be used.
+    pub async fn query(&self, promql: &str, at: Option<Time>) -> Result<Vec<Sample>, LookError> {
+        let at = at.map(|t| t.to_string());
+        let time = at.iter().map(|t| ("time", t.as_str()));
+        let form: Vec<_> =
+            [("query", promql), ("timeout", QUERY_TIMEOUT), ("limit", QUERY_LIMIT)].into_iter().chain(time).collect();
+        let answer: Answer<QueryData> = self.endpoint.form(&["api", "v1", "query"], &form).await?;
+        self.samples(answer.data)
+    }
+
+    fn samples(&self, data: QueryData) -> Result<Vec<Sample>, LookError> {
+        let invalid = |e: serde_json::Error| self.endpoint.invalid(e);
+        let series = match data.result_type.as_str() {
+            "vector" => serde_json::from_value::<Vec<SeriesData>>(data.result).map_err(invalid)?,
+            "scalar" => vec![SeriesData { metric: Labels::new(), value: serde_json::from_value(data.result).map_err(invalid)? }],
+            other => return Err(self.endpoint.invalid(format!("a result of type `{other}`, not a vector or a scalar"))),
+        };
+        // Native histograms have no value and are left out.
+        let numbers = series.into_iter().filter_map(|s| Some((s.metric, s.value?.1)));
+        let parse = |(labels, text): (Labels, String)| match text.parse() {
+            Ok(value) => Ok(Sample { labels, value }),
+            Err(_) => Err(self.endpoint.invalid(format!("`{text}` as a number"))),
+        };
+        numbers.map(parse).collect()
+    }
+
+    /// What its clock says.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn clock(&self) -> Result<Time, LookError> {
+        let answer = self.query("time()", None).await?;
+        let seconds = answer.first().map(|s| s.value).filter(|s| s.is_finite());
+        seconds.map(seconds_to_time).ok_or_else(|| self.endpoint.invalid("no value for time()"))
+    }
+
+    /// The names of all labels of the series that fit a selector and had samples between two moments of its clock.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn label_names(&self, selector: &str, from: Time, to: Time) -> Result<Vec<String>, LookError> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let query = [("match[]", selector), ("start", from.as_str()), ("end", to.as_str())];
+        let answer: Answer<Option<Vec<String>>> = self.endpoint.get(&["api", "v1", "labels"], &query).await?;
+        Ok(answer.data.unwrap_or_default())
+    }
+}
+
+/// Turns a value of `time()` or `timestamp()` into a moment.
+#[allow(clippy::cast_possible_truncation, reason = "a saturating cast of a finite number of milliseconds")]
+pub fn seconds_to_time(seconds: f64) -> Time {
+    Time((seconds * 1_000.0).round() as i64)
+}
+
+/// Says what to do when the configuration is not shown, as by programs that only speak Prometheus' language.
+fn unsaid(error: LookError) -> LookError {
+    match error {
+        LookError::Refused { who, status, text } => {
+            let text = format!("its external labels cannot be read ({text}): write them as `external_labels` (`{{}}` for none)");
+            LookError::Refused { who, status, text }
+        }
+        other => other,
+    }
+}
+
+/// Reads `global.external_labels` from the configuration Prometheus shows.
+///
+/// Only the section `global` is parsed: the whole may hold megabytes of targets and whatever this version knows of YAML.
+fn external_labels(yaml: &str) -> Result<Labels, String> {
+    #[derive(Default, Deserialize)]
+    struct Global {
+        #[serde(default)]
+        external_labels: Option<BTreeMap<String, String>>,
+    }
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        global: Option<Global>,
+    }
+    let from_global = yaml.lines().skip_while(|line| !line.starts_with("global:"));
+    let section = from_global.enumerate().take_while(|(i, line)| *i == 0 || line.is_empty() || line.starts_with([' ', '#']));
+    let text: String = section.flat_map(|(_, line)| [line, "\n"]).collect();
+    if text.is_empty() {
+        return Ok(Labels::new());
+    }
+    let config: Config = serde_saphyr::from_str(&text).map_err(|e| format!("its configuration: {e}"))?;
+    let labels = config.global.unwrap_or_default().external_labels.unwrap_or_default();
+    Ok(labels.into_iter().filter(|(_, value)| !value.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn external_labels_are_found_in_the_shown_configuration() {
+        let yaml = "global:\n  scrape_interval: 1s\n  external_labels:\n    cluster: \"1\"\n    replica: 'a: b'\n    empty: \"\"\nrule_files:\n- /x\nexternal_labels: {no: no}\n";
+        assert_eq!(external_labels(yaml).unwrap(), labels(&[("cluster", "1"), ("replica", "a: b")]));
+        assert_eq!(external_labels("global:\n  scrape_interval: 1m\nscrape_configs: []\n").unwrap(), Labels::new());
+        assert_eq!(external_labels("scrape_configs: []\n").unwrap(), Labels::new());
+        external_labels("global:\n  external_labels: [1\n").unwrap_err();
+    }
+
+    #[test]
+    fn settings_are_a_url_or_a_map() {
+        let read = |yaml: &str| serde_saphyr::from_str::<Settings>(yaml);
+        let url = BaseUrl::parse("http://h:9090").unwrap();
+        assert_eq!(read("http://h:9090").unwrap(), Settings::new(url.clone()));
+        let map = read("url: http://h:9090\nbearer_token_file: t\nexternal_labels: {a: b}\n").unwrap();
+        assert_eq!(map, Settings { url, bearer_token_file: Some("t".into()), external_labels: Some(labels(&[("a", "b")])) });
+        for (yaml, why) in [
+            ("url: http://h\nurll: x\n", "urll"),
+            ("url: h:9090\n", "http://localhost:9090"),
+            ("bearer_token_file: t\n", "url"),
+            ("[http://h]\n", "a map with `url`"),
+        ] {
+            let error = read(yaml).unwrap_err().to_string();
+            assert!(error.contains(why), "{yaml}: {error}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::action::{Action, Target};
 use crate::clock::parse_duration;
 
 /// So many within such a time, written `5 per 30m`.
@@ -64,3 +65,21 @@ impl Default for Brakes {
         }
     }
 }
+
+/// The key under which the journal counts the cooldown of this action.
+pub fn cooldown_key(action: &Action) -> String {
+    format!("cooldown:{}:{}", action.kind(), action.target())
+}
+
+/// The key of a target's lock, held from the intent until somebody has looked whether it helped.
+pub fn target_key(target: &Target) -> String {
+    format!("target:{target}")
+}
+
+/// The key of a policy's lock, held while it acts.
+pub fn policy_key(policy: &str) -> String {
+    format!("policy:{policy}")
+}
+
+/// The key of the lock that all acts share, held while they act.
+pub const ALL_KEY: &str = "all:acts";

@@ -1,0 +1,107 @@
+//! May this playbook be run, on this host, with these variables?
+
+use std::collections::BTreeMap;
+
+use crate::action::{Action, InventoryHost, Proposal, Target};
+use crate::incident::Rule;
+use crate::look::inventory;
+use crate::policy::grants::PlaybookGrant;
+
+use super::{Claim, Stop};
+
+/// A no, before it is known which proposal it is about.
+pub(super) enum No {
+    Ever(Rule, String),
+    Now(String),
+}
+
+impl No {
+    pub(super) fn into_stop(self, proposal: &Proposal) -> Stop {
+        match self {
+            Self::Ever(rule, message) => Stop::Refused { proposal: proposal.clone(), rule, message },
+            Self::Now(message) => Stop::held(Rule::Unsure, message),
+        }
+    }
+}
+
+/// Checks name, grant, host and variables, in the order in which an operator would ask.
+pub(super) async fn action(
+    ansible: Option<&inventory::Settings>,
+    claim: Claim<'_>,
+    about: &Target,
+    name: &str,
+    host: Option<&str>,
+    variables: &[(String, String)],
+) -> Result<Action, No> {
+    let Some(ansible) = ansible else {
+        return Err(No::Ever(Rule::InvalidPlaybook, "no playbooks are configured: add an `ansible` section".to_owned()));
+    };
+    let host = host_of(claim, about, name, host)?;
+    let grant = claim.policy.grants.playbook(name, &host).ok_or_else(|| not_granted(claim, name, &host))?;
+    inventory::playbook_path(ansible, name).map_err(|why| No::Ever(Rule::InvalidPlaybook, why))?;
+    let Some(profile) = ansible.profiles.get(&grant.profile) else {
+        let message = format!("ansible profile `{}` is not configured: add it under ansible.profiles", grant.profile);
+        return Err(No::Ever(Rule::InvalidPlaybook, message));
+    };
+    match inventory::knows(ansible, profile, &host).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = format!("the inventory of profile `{}` does not know the host {host}", grant.profile);
+            return Err(No::Ever(Rule::UnknownInventoryHost, message));
+        }
+        Err(error) => return Err(No::Now(format!("the inventory cannot be read: {error}"))),
+    }
+    let variables = checked(grant, variables)?;
+    Ok(Action::Playbook { name: name.to_owned(), about: about.clone(), host, profile: grant.profile.clone(), variables })
+}
+
+/// The host the plugin named, or the one configured for the target, or the only one that is granted for this playbook.
+fn host_of(claim: Claim<'_>, about: &Target, name: &str, host: Option<&str>) -> Result<InventoryHost, No> {
+    if let Some(host) = host {
+        return host.parse().map_err(|why| No::Ever(Rule::UnknownInventoryHost, why));
+    }
+    let configured = claim.incident.targets.iter().find(|view| view.target == *about).and_then(|view| view.inventory_host.clone());
+    let granted: Vec<&PlaybookGrant> = claim.policy.grants.ansible.iter().filter(|grant| grant.playbook == name).collect();
+    if granted.is_empty() {
+        let message = format!("policy {} has no grant for the playbook {}", claim.policy.name, name.escape_debug());
+        return Err(No::Ever(Rule::NotGranted, message));
+    }
+    let only = match granted.as_slice() {
+        [grant] if grant.hosts.len() == 1 => grant.hosts.first().cloned(),
+        _ => None,
+    };
+    configured.or(only).ok_or_else(|| {
+        let message = format!("it is not known on which inventory host a playbook about {about} runs: give it one under `targets`");
+        No::Ever(Rule::UnknownInventoryHost, message)
+    })
+}
+
+fn not_granted(claim: Claim<'_>, name: &str, host: &InventoryHost) -> No {
+    let name = name.escape_debug();
+    let policy = &claim.policy.name;
+    No::Ever(
+        Rule::NotGranted,
+        format!("policy {policy} has no grant for {name} on {host}; to allow it: grants: {{ansible: [{{playbook: {name}, hosts: [{host}]}}]}}"),
+    )
+}
+
+/// Only granted names, never `ansible_*` (some of those run commands on the controller), each with a JSON value.
+fn checked(grant: &PlaybookGrant, variables: &[(String, String)]) -> Result<BTreeMap<String, serde_json::Value>, No> {
+    let mut values = BTreeMap::new();
+    for (name, text) in variables {
+        let shown = name.escape_debug();
+        if !grant.vars.contains(name) || !is_variable(name) {
+            let message = format!("variable `{shown}` is not granted for {}; to allow it, add it to the grant's vars", grant.playbook);
+            return Err(No::Ever(Rule::InvalidVariable, message));
+        }
+        let value = serde_json::from_str(text)
+            .map_err(|error| No::Ever(Rule::InvalidVariable, format!("the value of variable `{shown}` is no JSON: {error}")))?;
+        values.insert(name.clone(), value);
+    }
+    Ok(values)
+}
+
+fn is_variable(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.starts_with("ansible_") && name.chars().all(word) && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}

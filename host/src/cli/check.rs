@@ -1,0 +1,76 @@
+//! `paramedic check`
+
+use clap::Args;
+use serde_json::json as value;
+
+use super::output::{json, line, note};
+use super::{ConfigArg, End, Output};
+use crate::config;
+use crate::decide::sandbox::Sandbox;
+use crate::incident::Mode;
+use crate::look::docker::Engines;
+use crate::server;
+
+/// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Also ask every engine, Prometheus and Alertmanager whether it answers
+    #[arg(long)]
+    online: bool,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
+        let (config, policies) = match config::load_all(&self.config.config) {
+            Ok(read) => read,
+            Err(problems) => return self.bad(&problems.to_string()),
+        };
+        let sandbox = Sandbox::new(None)?;
+        let loaded = match server::load(&sandbox, &config.plugins, policies, None).await {
+            Ok(loaded) => loaded,
+            Err(problems) => return self.bad(&problems.to_string()),
+        };
+        let mut unreachable = Vec::new();
+        if self.online {
+            let engines = Engines::connect(&config.docker)?;
+            for host in engines.hosts() {
+                unreachable.extend(engines.reachable(host).await.err().map(|error| error.to_string()));
+            }
+            let poller = crate::receive::poll::Poller::new(&config.sources()?, config.poll.interval);
+            unreachable.extend(poller.once().await.into_iter().filter_map(|(_, _, listed)| listed.err()).map(|error| error.to_string()));
+        }
+        if self.output == Output::Json {
+            let policies: Vec<_> = loaded
+                .iter()
+                .map(|l| value!({ "name": l.policy.name, "mode": l.policy.mode, "plugin": l.policy.plugin.file, "sha256": l.plugin.digest() }))
+                .collect();
+            json(&value!({ "ok": unreachable.is_empty(), "policies": policies, "unreachable": unreachable }))?;
+        } else {
+            for policy in &loaded {
+                let mode = if policy.policy.mode == Mode::Enforce { "acts" } else { "only observes" };
+                line(format!("ok  {} {mode}, asks {} ({})", policy.policy.name, policy.policy.plugin.file, policy.plugin.manifest().version));
+            }
+            if loaded.is_empty() {
+                note(format!("No policies in {}: alerts are written down and nothing is done about them.", config.policies.display()));
+            }
+            for problem in &unreachable {
+                note(format!("unreachable: {problem}"));
+            }
+        }
+        Ok(if unreachable.is_empty() { End::Fine } else { End::Findings })
+    }
+
+    fn bad(&self, problems: &str) -> anyhow::Result<End> {
+        if self.output == Output::Json {
+            json(&value!({ "ok": false, "problems": problems }))?;
+        } else {
+            note(problems);
+        }
+        Ok(End::Findings)
+    }
+}

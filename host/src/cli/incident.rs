@@ -1,0 +1,177 @@
+//! `paramedic incident list|show`
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::{bold, json, line, note, table};
+use super::{DataArg, End, Output};
+use crate::clock::{Time, print_duration};
+use crate::incident::timeline::{self, Line};
+use crate::incident::{Closing, Incident};
+use crate::telemetry::clean;
+
+/// List incidents, or tell the story of one
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// List incidents, the newest first
+    List(List),
+    /// Tell the story of one incident: what was said, by whom, what was allowed, done and seen
+    Show(Show),
+}
+
+/// List incidents, the newest first
+#[derive(Args, Debug)]
+pub struct List {
+    #[command(flatten)]
+    data: DataArg,
+    /// Only those that are not over
+    #[arg(long)]
+    open: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Tell the story of one incident
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Its id, or the beginning of it; a key alone means its latest incident
+    id: String,
+    #[command(flatten)]
+    data: DataArg,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// An incident as programs see it.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    id: String,
+    key: String,
+    state: &'static str,
+    ending: Option<&'static str>,
+    policy: Option<String>,
+    labels: BTreeMap<String, String>,
+    targets: Vec<String>,
+    attempts: usize,
+    opened_at: String,
+    updated_at: String,
+    closed_at: Option<String>,
+}
+
+impl Summary {
+    pub(super) fn of(incident: &Incident) -> Self {
+        Self {
+            id: incident.id.to_string(),
+            key: incident.id.key.to_string(),
+            state: incident.state(),
+            ending: incident.closing().map(ending),
+            policy: incident.owner.as_ref().map(|owner| owner.policy.clone()),
+            labels: incident.alert.labels.clone(),
+            targets: incident.targets.iter().map(|view| view.target.to_string()).collect(),
+            attempts: incident.attempts.len(),
+            opened_at: incident.opened_at.to_string(),
+            updated_at: incident.updated_at.to_string(),
+            closed_at: incident.is_closed().then(|| incident.updated_at.to_string()),
+        }
+    }
+}
+
+fn ending(closing: Closing) -> &'static str {
+    match closing {
+        Closing::Healed => "healed",
+        Closing::Cleared => "cleared",
+        Closing::Person => "person",
+    }
+}
+
+impl IncidentCommand {
+    pub(super) fn run(self) -> anyhow::Result<End> {
+        match self {
+            Self::List(list) => list.run(),
+            Self::Show(show) => show.run(),
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<End> {
+        let journal = self.data.journal()?;
+        let mut incidents = Vec::new();
+        for id in journal.list(self.open, self.limit)? {
+            incidents.extend(journal.incident(&id)?);
+        }
+        if self.output == Output::Json {
+            json(&incidents.iter().map(Summary::of).collect::<Vec<_>>())?;
+            return Ok(End::Fine);
+        }
+        if incidents.is_empty() {
+            note("No incidents.");
+            return Ok(End::Fine);
+        }
+        let now = Time::now();
+        let rows: Vec<Vec<String>> = incidents.iter().map(|incident| row(incident, now)).collect();
+        table(&["ID", "STATE", "ALERT", "TARGET", "POLICY", "ATTEMPTS", "OPENED"], &rows);
+        Ok(End::Fine)
+    }
+}
+
+fn row(incident: &Incident, now: Time) -> Vec<String> {
+    let targets: Vec<String> = incident.targets.iter().map(|view| view.target.to_string()).collect();
+    let none_as_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    vec![
+        incident.id.to_string(),
+        incident.closing().map_or(incident.state(), ending).to_owned(),
+        clean(incident.alert.name(), 40),
+        none_as_dash(targets.join(",")),
+        clean(incident.owner.as_ref().map_or("-", |owner| &owner.policy), 30),
+        incident.attempts.len().to_string(),
+        format!("{} ago", print_duration(now.since(incident.opened_at))),
+    ]
+}
+
+#[derive(Serialize)]
+struct Story {
+    incident: Summary,
+    timeline: Vec<Line>,
+}
+
+impl Show {
+    fn run(self) -> anyhow::Result<End> {
+        let journal = self.data.journal()?;
+        let id = journal.find(&self.id)?;
+        let Some(incident) = journal.incident(&id)? else { anyhow::bail!("there is no incident {id}") };
+        let entries = journal.read(&id, 0, usize::MAX)?;
+        let lines = timeline::tell(entries.iter().map(|entry| (entry.at, &entry.event)));
+        if self.output == Output::Json {
+            json(&Story { incident: Summary::of(&incident), timeline: lines })?;
+            return Ok(End::Fine);
+        }
+        print(&incident, &lines);
+        Ok(End::Fine)
+    }
+}
+
+fn print(incident: &Incident, lines: &[Line]) {
+    let state = incident.closing().map_or(incident.state(), ending);
+    line(format!("{} {}  {}", bold(&incident.id.to_string()), clean(incident.alert.name(), 120), bold(state)));
+    for (name, text) in incident.alert.annotations.iter().take(4) {
+        line(format!("  {}: {}", clean(name, 40), clean(text, 300)));
+    }
+    let took = incident.updated_at.since(incident.opened_at);
+    line(format!("  opened {}, last entry {} later", incident.opened_at, print_duration(took)));
+    line("");
+    for entry in lines {
+        let clock = entry.at.get(11..23).unwrap_or(&entry.at);
+        line(format!("{clock}  {}", entry.text));
+        for detail in &entry.details {
+            line(format!("              | {detail}"));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `paramedic policy inspect|bench`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::json as value;
+
+use super::output::{json, line};
+use super::{End, Output};
+use crate::action::Target;
+use crate::alert::{Alert, Family, IncidentId, Key, Labels, Status};
+use crate::clock::Time;
+use crate::decide::plugin::Plugin;
+use crate::decide::question::Brief;
+use crate::decide::sandbox::{Limits, Sandbox};
+use crate::incident::{TargetView, Trigger};
+
+/// Look into a policy plugin, or measure it
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say who a plugin is: what it declares, what it imports, its digest and its settings
+    Inspect(Inspect),
+    /// Measure how long one decision takes, with a fresh sandbox for each
+    Bench(Bench),
+}
+
+/// Say who a plugin is
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// The plugin's file
+    plugin: PathBuf,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Measure how long one decision takes
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// The plugin's file
+    plugin: PathBuf,
+    /// So many decisions
+    #[arg(long, short = 'n', default_value_t = 10_000)]
+    decisions: u32,
+    /// Settings, as JSON
+    #[arg(long, default_value = "{}")]
+    settings: String,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl PolicyCommand {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
+        match self {
+            Self::Inspect(inspect) => inspect.run().await,
+            Self::Bench(bench) => bench.run().await,
+        }
+    }
+}
+
+async fn load(path: &PathBuf) -> anyhow::Result<Arc<Plugin>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(Sandbox::new(None)?.load(&path.display().to_string(), &bytes).await?)
+}
+
+impl Inspect {
+    async fn run(self) -> anyhow::Result<End> {
+        let plugin = load(&self.plugin).await?;
+        let manifest = plugin.manifest();
+        if self.output == Output::Json {
+            json(&value!({
+                "name": manifest.name, "version": manifest.version, "description": manifest.description, "sha256": plugin.digest(),
+                "actions": manifest.actions, "imports": plugin.imports(), "settings_schema": manifest.settings_schema, "bytes": plugin.size(),
+            }))?;
+            return Ok(End::Fine);
+        }
+        line(format!("{} {}: {}", manifest.name, manifest.version, manifest.description));
+        line(format!("  sha256   {}", plugin.digest()));
+        line(format!("  size     {} KiB", plugin.size() / 1024));
+        let actions: Vec<&str> = manifest.actions.iter().map(|kind| kind.word()).collect();
+        line(format!("  declares {}", if actions.is_empty() { "no action".to_owned() } else { actions.join(", ") }));
+        line("  imports");
+        plugin.imports().iter().for_each(|import| line(format!("    {import}")));
+        if let Some(schema) = &manifest.settings_schema {
+            line("  settings, as JSON Schema");
+            line(serde_json::to_string_pretty(schema)?);
+        }
+        Ok(End::Fine)
+    }
+}
+
+impl Bench {
+    async fn run(self) -> anyhow::Result<End> {
+        let plugin = load(&self.plugin).await?;
+        let brief = brief(serde_json::from_str(&self.settings).context("--settings is no JSON")?)?;
+        let limits = Limits::default();
+        let mut took = Vec::new();
+        for i in 0..self.decisions + self.decisions / 10 {
+            let start = std::time::Instant::now();
+            let ruling = plugin.decide(&brief, &limits).await;
+            if i >= self.decisions / 10 {
+                took.push(start.elapsed());
+            }
+            ruling.decision.context("the plugin cannot decide about the sample alert")?;
+        }
+        took.sort();
+        let at = |share: f64| micros(took[((took.len() - 1) as f64 * share) as usize]);
+        let (p50, p99, worst) = (at(0.5), at(0.99), at(1.0));
+        if self.output == Output::Json {
+            json(&value!({ "decisions": self.decisions, "p50_us": p50, "p99_us": p99, "max_us": worst }))?;
+        } else {
+            line(format!("{} decisions, each in a fresh sandbox: p50 {p50:.1} µs, p99 {p99:.1} µs, slowest {worst:.1} µs", self.decisions));
+        }
+        Ok(End::Fine)
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// A sample alert like the tutorial's.
+fn brief(settings: serde_json::Value) -> anyhow::Result<Brief> {
+    let now = Time::now();
+    let labels: Labels = [("alertname", "NginxDown"), ("container", "nginx-demo"), ("instance", "http://nginx-demo:80"), ("severity", "critical")]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let target: Target = "local/nginx-demo".parse().map_err(anyhow::Error::msg)?;
+    Ok(Brief {
+        id: IncidentId { key: Key::of(Family::Prometheus, &labels, &[]), n: 1 },
+        alert: Alert {
+            family: Family::Prometheus,
+            status: Status::Firing,
+            labels,
+            annotations: Labels::from([("summary".to_owned(), "NGINX is down".to_owned())]),
+            starts_at: now,
+            ends_at: None,
+            generator_url: String::new(),
+            fingerprint: None,
+        },
+        first_seen: now,
+        trigger: Trigger::Alert,
+        attempts: Vec::new(),
+        targets: vec![TargetView { target, inventory_host: None, state: "exited".to_owned() }],
+        settings,
+        now,
+    })
+}

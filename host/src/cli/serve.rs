@@ -1,0 +1,29 @@
+//! `paramedic serve`
+
+use clap::Args;
+
+use super::{ConfigArg, End};
+use crate::config;
+use crate::server::Server;
+use crate::shutdown::Shutdown;
+
+/// Run the server: take alerts in, decide, act within the grants, verify
+#[derive(Args, Debug)]
+pub struct Serve {
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
+        let (config, policies) = match config::load_all(&self.config.config) {
+            Ok(read) => read,
+            Err(problems) => {
+                super::output::note(problems.to_string());
+                return Ok(End::BadConfig);
+            }
+        };
+        Server::open(config, policies, Shutdown::on_signals()?).await?.run().await?;
+        Ok(End::Fine)
+    }
+}

@@ -1,0 +1,130 @@
+//! An incident told to a tired human: one line for each entry, who said or did what.
+//!
+//! Text that came from outside is cleaned again here: this is what reaches a terminal. Absent on purpose: colours and layout.
+
+use serde::Serialize;
+
+use super::{Answer, Closing, Decision, Event, Mode, Trigger, Verdict};
+use crate::alert::{Alert, Status};
+use crate::clock::{Time, print_duration};
+use crate::telemetry::clean;
+
+/// One line of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// When.
+    pub at: String,
+    /// The entry's kind, such as `decided`.
+    pub kind: &'static str,
+    /// What happened, in one sentence.
+    pub text: String,
+    /// Further lines: what the plugin logged, the end of a playbook's output.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+}
+
+/// Tells the entries of one incident, oldest first.
+pub fn tell<'a>(entries: impl IntoIterator<Item = (Time, &'a Event)>) -> Vec<Line> {
+    entries
+        .into_iter()
+        .map(|(at, event)| Line { at: at.to_string(), kind: event.kind(), text: text(event), details: details(event) })
+        .collect()
+}
+
+/// At most this many characters of a sentence from outside are shown.
+const WORDS: usize = 600;
+
+fn text(event: &Event) -> String {
+    match event {
+        Event::Opened { alert, via } => format!("{} fires, says {via}: {}", name(alert), labels(alert)),
+        Event::Heard { alert, via } => match alert.status {
+            Status::Firing => format!("{via} says that it fires again"),
+            Status::Resolved => format!("{via} says that it is over"),
+        },
+        Event::Asked { trigger, targets } => {
+            let told: Vec<String> = targets.iter().map(|view| format!("{} is {}", view.target, clean(&view.state, 40))).collect();
+            let told = if told.is_empty() { "no target is known".to_owned() } else { told.join(", ") };
+            format!("Asking policies because {}; {told}", why(*trigger))
+        }
+        Event::Decided(answer) => decided(answer),
+        Event::Unclaimed { message } => format!("Nobody takes it: {}", clean(message, WORDS)),
+        Event::Refused { proposal, rule, message, .. } => {
+            format!("REFUSED {} [{rule}]: {}", clean(&proposal.to_string(), WORDS), clean(message, WORDS))
+        }
+        Event::Held { rule, message, until } => {
+            let until = until.map(|moment| format!(", looking again at {moment}")).unwrap_or_default();
+            format!("HELD [{rule}]: {}{until}", clean(message, WORDS))
+        }
+        Event::Intended { attempt, intent, action } => format!("Allowed as attempt {attempt}, action {intent}: {action}"),
+        Event::Begun { intent } => format!("Action {intent} began"),
+        Event::Ended { intent, outcome } => {
+            format!("Action {intent} {}: {}", outcome.ending.word().replace('-', " "), clean(&outcome.message, WORDS))
+        }
+        Event::Cancelled { intent, message } => format!("Action {intent} was not begun: {}", clean(message, WORDS)),
+        Event::Verified { attempt, verdict, message } => {
+            let verdict = match verdict {
+                Verdict::Healed => "HEALED",
+                Verdict::NotHealed => "NOT HEALED",
+                Verdict::Unclear => "CANNOT TELL",
+            };
+            format!("Looked after attempt {attempt}: {verdict}: {}", clean(message, WORDS))
+        }
+        Event::Escalated { message } => format!("ESCALATED, a person has to look: {}", clean(message, WORDS)),
+        Event::Retried { by, message } => format!("{} wants it tried again: {}", clean(by, 80), clean(message, WORDS)),
+        Event::Closed { how, message } => {
+            let how = match how {
+                Closing::Healed => "Closed as healed",
+                Closing::Cleared => "Closed as cleared, without claiming that anything helped",
+                Closing::Person => "Closed by a person",
+            };
+            format!("{how}: {}", clean(message, WORDS))
+        }
+    }
+}
+
+fn name(alert: &Alert) -> String {
+    clean(alert.name(), 120)
+}
+
+fn labels(alert: &Alert) -> String {
+    let shown = alert.labels.iter().filter(|(name, _)| *name != "alertname").take(12);
+    shown.map(|(name, value)| format!("{}={}", clean(name, 60), clean(value, 120))).collect::<Vec<_>>().join(" ")
+}
+
+fn why(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Alert => "the alert fires",
+        Trigger::NotHealed => "the last attempt did not help",
+        Trigger::WaitOver => "the wait is over",
+        Trigger::HoldOver => "what held it back is gone",
+        Trigger::Interrupted => "the last attempt was interrupted",
+        Trigger::Retry => "a person wants it tried again",
+    }
+}
+
+fn decided(answer: &Answer) -> String {
+    let observing = if answer.mode == Mode::Observe { " (observing: nothing follows)" } else { "" };
+    let policy = clean(&answer.policy, 120);
+    match &answer.decision {
+        Err(why) => format!("{policy} could not decide{observing}: {}", clean(why, WORDS)),
+        Ok(decision) => {
+            let what = match decision {
+                Decision::Act { proposals, .. } => {
+                    let wanted: Vec<String> = proposals.iter().map(|proposal| clean(&proposal.to_string(), WORDS)).collect();
+                    format!("act: {}", wanted.join(", then "))
+                }
+                Decision::Wait { millis, .. } => format!("wait {}", print_duration(std::time::Duration::from_millis(*millis))),
+                other => other.word().to_owned(),
+            };
+            format!("{policy} says {what}{observing}: {}", clean(decision.reason(), WORDS))
+        }
+    }
+}
+
+fn details(event: &Event) -> Vec<String> {
+    match event {
+        Event::Decided(answer) => answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect(),
+        Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
+        _ => Vec::new(),
+    }
+}

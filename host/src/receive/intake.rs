@@ -1,0 +1,186 @@
+//! The one place where an alert becomes an incident: whatever door it came through, at most one is open per key.
+//!
+//! A message is only a hint. What is new in it is appended before the door may answer; what is already on disk needs nothing.
+//! Known incidents are remembered in memory to keep the common case cheap; the journal alone decides (two openers collide on
+//! the expected entry number). Absent on purpose: judging whether an alert matters.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::alert::{Alert, IncidentId, Key, Status, Via};
+use crate::clock::Time;
+use crate::incident::{Closing, Event, Incident};
+use crate::journal::{Append, Appended, Journal, JournalError};
+
+/// After a positively observed recovery, how long other sources may still repeat the old firing: Alertmanager keeps an alert
+/// for its `resolve_timeout`, 5 minutes by default, when Prometheus does not tell it more.
+const ECHO: Duration = Duration::from_secs(300);
+
+/// Appends of one message that are under way at once; they share commits.
+const AT_ONCE: usize = 512;
+
+/// Tries to take in one alert before the message is refused; each lost try means that somebody else wrote.
+const TRIES: usize = 100;
+
+/// What is known of an open incident.
+#[derive(Clone, Debug)]
+struct Known {
+    id: IncidentId,
+    said: BTreeMap<Via, Status>,
+    /// Its end is being written: wait, then look again.
+    closing: bool,
+}
+
+/// Takes alerts in. One for the whole server.
+#[derive(Debug)]
+pub struct Intake {
+    journal: Journal,
+    drop: Vec<String>,
+    known: Mutex<HashMap<Key, Known>>,
+    nudge: UnboundedSender<IncidentId>,
+}
+
+impl Intake {
+    /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
+    pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
+        Self { journal, drop, known: Mutex::default(), nudge }
+    }
+
+    /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
+    ///
+    /// # Errors
+    /// When something could not be made durable: the sender has to come again.
+    pub async fn hear(&self, via: Via, alerts: Vec<Alert>) -> Result<(), JournalError> {
+        stream::iter(alerts).map(|alert| self.hear_one(via, alert)).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn hear_one(&self, via: Via, alert: Alert) -> Result<(), JournalError> {
+        let key = Key::of(alert.family, &alert.labels, &self.drop);
+        for _ in 0..TRIES {
+            let known = self.lock().get(&key).cloned();
+            let done = match known {
+                Some(known) if known.closing => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    false
+                }
+                Some(known) => self.refresh(&key, &known, via, &alert).await?,
+                None => self.open(&key, via, &alert).await?,
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Err(JournalError::NotDone(format!("the incident of key {key} kept changing while an alert for it was taken in")))
+    }
+
+    /// An incident is open: only a door that changes its mind is news. `true` when nothing is left to do.
+    async fn refresh(&self, key: &Key, known: &Known, via: Via, alert: &Alert) -> Result<bool, JournalError> {
+        let before = known.said.get(&via).copied();
+        if before == Some(alert.status) || (before.is_none() && alert.status == Status::Firing) {
+            return Ok(true);
+        }
+        let heard = Event::Heard { alert: alert.clone(), via };
+        // Goes behind whatever is there; a closed incident takes no more entries, and the next try opens a new one.
+        match self.journal.append(Append::new(known.id.clone(), None, vec![heard])).await? {
+            Appended::Committed { .. } | Appended::Already { .. } => {
+                if let Some(known) = self.lock().get_mut(key) {
+                    known.said.insert(via, alert.status);
+                }
+                let _ = self.nudge.send(known.id.clone());
+                Ok(true)
+            }
+            Appended::Fenced => Err(fenced()),
+            Appended::Conflict { .. } | Appended::Braked { .. } => {
+                self.lock().remove(key);
+                Ok(false)
+            }
+        }
+    }
+
+    /// No incident is known to be open. `true` when nothing is left to do.
+    async fn open(&self, key: &Key, via: Via, alert: &Alert) -> Result<bool, JournalError> {
+        let latest = self.journal.latest(key).await?;
+        if let Some(open) = latest.as_ref().filter(|listed| listed.open) {
+            return self.remember(&open.id).await.map(|()| false);
+        }
+        if alert.status == Status::Resolved {
+            return Ok(true);
+        }
+        if let Some(closed) = &latest
+            && self.is_echo(&closed.id, via, alert).await?
+        {
+            return Ok(true);
+        }
+        let id = IncidentId { key: key.clone(), n: latest.map_or(1, |listed| listed.id.n + 1) };
+        let opened = Event::Opened { alert: alert.clone(), via };
+        match self.journal.append(Append::new(id.clone(), Some(0), vec![opened])).await? {
+            Appended::Committed { .. } | Appended::Already { .. } => {
+                let known = Known { id: id.clone(), said: BTreeMap::from([(via, Status::Firing)]), closing: false };
+                self.lock().insert(key.clone(), known);
+                let _ = self.nudge.send(id);
+                Ok(true)
+            }
+            Appended::Fenced => Err(fenced()),
+            Appended::Conflict { .. } | Appended::Braked { .. } => Ok(false),
+        }
+    }
+
+    /// Is this only the echo of a firing that was positively seen to be over? Prometheus' own list is never an echo.
+    async fn is_echo(&self, last: &IncidentId, via: Via, alert: &Alert) -> Result<bool, JournalError> {
+        if via == Via::Prometheus {
+            return Ok(false);
+        }
+        let Some(last) = self.journal.incident(last).await? else { return Ok(false) };
+        let old = alert.starts_at <= last.updated_at && Time::now().since(last.updated_at) < ECHO;
+        Ok(old && last.closing() == Some(Closing::Healed))
+    }
+
+    /// Learns an open incident from the journal.
+    async fn remember(&self, id: &IncidentId) -> Result<(), JournalError> {
+        if let Some(incident) = self.journal.incident(id).await? {
+            self.adopt(&incident);
+        }
+        Ok(())
+    }
+
+    /// Learns an incident that was open when the server started.
+    pub fn adopt(&self, incident: &Incident) {
+        if !incident.is_closed() {
+            let said = incident.heard.iter().map(|(via, (status, _))| (*via, *status)).collect();
+            let known = Known { id: incident.id.clone(), said, closing: false };
+            self.lock().entry(incident.id.key.clone()).or_insert(known);
+        }
+    }
+
+    /// Writes the end of an incident. An alert that is heard meanwhile waits and then opens the next one.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn close(&self, append: Append) -> Result<Appended, JournalError> {
+        let key = append.incident.key.clone();
+        if let Some(known) = self.lock().get_mut(&key) {
+            known.closing = true;
+        }
+        let appended = self.journal.append(append).await;
+        let mut known = self.lock();
+        if matches!(appended, Ok(Appended::Committed { .. } | Appended::Already { .. })) {
+            known.remove(&key);
+        } else if let Some(known) = known.get_mut(&key) {
+            known.closing = false;
+        }
+        appended
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Known>> {
+        // Nothing panics while it is held; and the map is only a cache of the journal.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fenced() -> JournalError {
+    JournalError::NotDone("another server has taken over this journal".to_owned())
+}

@@ -1,0 +1,192 @@
+//! The server put together: every room gets its settings and its neighbours, then the doors open.
+//!
+//! A library object: a test starts one on port 0 and stops it. Nothing is decided here.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::authorise::Authoriser;
+use crate::config::Config;
+use crate::decide::sandbox::Sandbox;
+use crate::decide::{Decider, Loaded};
+use crate::execute::Executor;
+use crate::healer::Healer;
+use crate::journal::Journal;
+use crate::look::docker::Engines;
+use crate::look::sight::Sources;
+use crate::config::LoadedPolicy;
+use crate::policy::Policy;
+use crate::receive::http::{Doors, Hear, HearError};
+use crate::receive::intake::Intake;
+use crate::receive::poll::Poller;
+use crate::shutdown::Shutdown;
+use crate::verify::Verifier;
+
+/// A server whose doors are open and whose work has not begun.
+pub struct Server {
+    listener: TcpListener,
+    doors: Doors,
+    poller: Poller,
+    intake: Arc<Intake>,
+    healer: Arc<Healer>,
+    nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
+    config: Config,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Opens the journal, loads policies and plugins, and binds the port.
+    ///
+    /// # Errors
+    /// With what to do: a journal in use, a plugin that cannot be loaded, a port in use.
+    pub async fn open(config: Config, policies: Vec<LoadedPolicy>, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let journal = Journal::open(&config.data)?;
+        let kept = config.data.join("plugins");
+        let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
+        let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
+        let engines = Arc::new(Engines::connect(&config.docker)?);
+        let sources = config.sources()?;
+        let poller = Poller::new(&sources, config.poll.interval);
+        let (nudge, nudges) = mpsc::unbounded_channel();
+        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge));
+        let healer = Healer {
+            intake: Arc::clone(&intake),
+            targets: config.targets.clone(),
+            sight: poller.sight(),
+            decider: Decider::new(loaded, sandbox, kept),
+            authoriser: authoriser(&config, &engines, &sources),
+            executor: Executor {
+                journal: journal.clone(),
+                engines: Arc::clone(&engines),
+                ansible: config.ansible.clone().map(Arc::new),
+                runs: config.data.join("runs"),
+            },
+            verifier: Verifier::new(sources),
+            engines,
+            journal,
+            shutdown: shutdown.clone(),
+        };
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
+        let doors = Doors::new(&config.auth, hear(&intake))?;
+        Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
+    }
+
+    /// Where alerts are taken in.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Works until shutdown is requested and what was begun has ended, or the deadline for that has passed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read at the start.
+    pub async fn run(self) -> anyhow::Result<()> {
+        info!(address = %self.listener.local_addr()?, policies = self.healer.decider.policies().len(), "Taking alerts in");
+        let poll = {
+            let intake = Arc::clone(&self.intake);
+            let poller = self.poller;
+            async move {
+                let hear = |via, alerts| {
+                    let intake = Arc::clone(&intake);
+                    async move {
+                        if let Err(error) = intake.hear(via, alerts).await {
+                            tracing::error!(%error, "What a source lists could not be written down; it is asked again");
+                        }
+                    }
+                };
+                poller.run(hear).await;
+            }
+        };
+        let doors = self.doors.serve(self.listener, self.shutdown.clone());
+        let healer = self.healer.run(self.nudges, self.config.shutdown_within);
+        let shutdown = self.shutdown.clone();
+        let poll = async move { tokio::select! { () = poll => {}, () = shutdown.requested() => {} } };
+        let (healed, served, ()) = tokio::join!(healer, doors, poll);
+        healed?;
+        served?;
+        info!("Stopped");
+        Ok(())
+    }
+}
+
+/// What a door does with alerts.
+fn hear(intake: &Arc<Intake>) -> Hear {
+    let intake = Arc::clone(intake);
+    Arc::new(move |via, alerts| {
+        let intake = Arc::clone(&intake);
+        Box::pin(async move { intake.hear(via, alerts).await.map_err(|error| HearError(error.to_string())) })
+    })
+}
+
+/// Who says yes or no, with the operator's settings.
+pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sources) -> Authoriser {
+    Authoriser {
+        engines: Arc::clone(engines),
+        alertmanagers: sources.alertmanager.clone(),
+        drop: sources.drop.clone(),
+        ansible: config.ansible.clone().map(Arc::new),
+        halt_file: config.data.join("HALT"),
+        brakes: config.brakes.clone(),
+        max_age: config.max_age,
+    }
+}
+
+/// Loads every policy's plugin and checks its settings. With `kept`, each plugin is kept there, since an incident
+/// goes on with the plugin that took it, whatever the plugins folder holds by then.
+///
+/// # Errors
+/// All that is wrong, one line each, naming policy and file.
+pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<LoadedPolicy>, kept: Option<&Path>) -> anyhow::Result<Vec<Loaded>> {
+    let mut loaded: Vec<Loaded> = Vec::new();
+    let mut problems = Vec::new();
+    for LoadedPolicy { file, policy } in policies {
+        match load_one(sandbox, plugins, &policy).await {
+            Ok(plugin) => {
+                if let Some(kept) = kept {
+                    keep(kept, plugins, &policy, plugin.digest()).await?;
+                }
+                loaded.push(Loaded { policy, plugin });
+            }
+            Err(problem) => problems.push(format!("{}: {problem}", file.display())),
+        }
+    }
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(loaded)
+}
+
+async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy) -> Result<Arc<crate::decide::plugin::Plugin>, String> {
+    let path = plugins.join(&policy.plugin.file);
+    let bytes = tokio::fs::read(&path).await.map_err(|error| {
+        format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())
+    })?;
+    let plugin = sandbox.load(&policy.plugin.file, &bytes).await.map_err(|error| error.to_string())?;
+    if let Some(pinned) = policy.plugin.sha256.as_ref().filter(|pinned| *pinned != plugin.digest()) {
+        let (path, digest) = (path.display(), plugin.digest());
+        return Err(format!("plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"));
+    }
+    let wrong = plugin.check_settings(&policy.settings);
+    if wrong.is_empty() { Ok(plugin) } else { Err(format!("settings do not fit {}: {}", policy.plugin.file, wrong.join("; "))) }
+}
+
+async fn keep(kept: &Path, plugins: &Path, policy: &Policy, digest: &str) -> anyhow::Result<()> {
+    let to = kept.join(format!("{digest}.wasm"));
+    if to.exists() {
+        return Ok(());
+    }
+    tokio::fs::create_dir_all(kept).await.with_context(|| format!("{} cannot be made", kept.display()))?;
+    let partial = kept.join(format!("{digest}.part"));
+    tokio::fs::copy(plugins.join(&policy.plugin.file), &partial).await.with_context(|| format!("{} cannot be written", partial.display()))?;
+    tokio::fs::rename(&partial, &to).await.with_context(|| format!("{} cannot be written", to.display()))?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Files that are no plugins, or not this contract's: refused when they are loaded, in words that say what to do.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use paramedic::decide::sandbox::{Problem, Sandbox, SandboxError};
+
+use super::sandbox;
+use crate::components::component;
+
+async fn refusal(bytes: &[u8]) -> String {
+    let error = sandbox().load("some\u{1b}[31mthing.wasm", bytes).await.err().map(|error| error.to_string());
+    let text = error.unwrap_or_else(|| panic!("it was accepted"));
+    assert!(text.starts_with("plugin some�thing.wasm: "), "{text}");
+    assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
+    text
+}
+
+fn wat(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_wrongly() {
+    let cases = [
+        ("guest-files", " wasi:filesystem/preopens@0.2", ", no files, no network: remove what uses it"),
+        ("guest-clock", "it imports wasi:clocks/", "a policy gets no clock"),
+        ("describe_traps", "asked to describe itself, it failed: the plugin crashed", "must not depend on anything"),
+        ("unknown_kind", "declares the action `docker.exec`, which does not exist", "docker.restart, docker.start"),
+        ("broken_schema", "settings schema cannot be used: ", "JSON Schema"),
+        ("other_version", "was built for paramedic:policy/", "build it with the SDK of this version"),
+        ("no_decide", "does not export paramedic:policy/handler@1.0.0", "build it with an SDK"),
+    ];
+    for (name, what, then) in cases {
+        let text = refusal(&component(name)).await;
+        assert!(text.contains(what) && text.contains(then), "{name}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_even_a_component() {
+    let module = wat("(module (func (export \"decide\")))");
+    assert!(refusal(&module).await.contains("a core WebAssembly module, not a component; build it for the target wasm32-wasip2"));
+    assert!(refusal(b"name: heal-nginx\nplugin: x.wasm\n").await.contains("this is text, not WebAssembly"));
+    assert!(refusal(b"").await.contains("the file is empty"));
+    assert!(refusal(&wat("(component)")).await.contains("does not export paramedic:policy/handler"));
+}
+
+/// Cut off anywhere, or with any byte broken, a file is refused or still a sound plugin; nothing crashes.
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_off_or_damaged() {
+    let whole = component("restart-container");
+    for length in [5, 9, 100, whole.len() / 2, whole.len() - 1] {
+        let text = refusal(&whole[..length]).await;
+        assert!(text.contains("the file ends in the middle"), "{length} bytes: {text}");
+    }
+    for n in 1..20 {
+        let mut damaged = whole.clone();
+        let at = n * damaged.len() / 20;
+        damaged[at] ^= 0x55;
+        if let Err(error) = sandbox().load("damaged.wasm", &damaged).await {
+            assert!(error.to_string().starts_with("plugin damaged.wasm: "), "{error}");
+        }
+    }
+}
+
+/// A component with both exports, whose two functions give `result`, with `memory` and what else is in its module.
+fn exporting(result: &str, module: &str) -> Vec<u8> {
+    wat(&format!(
+        r#"(component
+            (core module $m (memory (export "mem") 1) (func (export "f") (result i32) i32.const 0) {module})
+            (core instance $i (instantiate $m))
+            (alias core export $i "mem" (core memory $mem))
+            (func $f (result {result}) (canon lift (core func $i "f") (memory $mem)))
+            (instance $h (export "decide" (func $f)))
+            (instance $l (export "describe" (func $f)))
+            (export "paramedic:policy/handler@1.0.0" (instance $h))
+            (export "paramedic:policy/lifecycle@1.0.0" (instance $l)))"#
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_other_types() {
+    let text = refusal(&exporting("string", "")).await;
+    assert!(text.contains("its types are not those of paramedic:policy@1.0.0"), "{text}");
+    let import = wat(r#"(component
+            (import "paramedic:policy/incident@1.0.0" (instance (export "now" (func (result string)))))
+            (instance $none)
+            (export "paramedic:policy/handler@1.0.0" (instance $none))
+            (export "paramedic:policy/lifecycle@1.0.0" (instance $none)))"#);
+    assert!(refusal(&import).await.contains("its types are not those of paramedic:policy@1.0.0"));
+    let later = wat(r#"(component (import "paramedic:policy/metrics@1.0.0" (instance)))"#);
+    assert!(refusal(&later).await.contains("imports paramedic:policy/metrics@1.0.0, which is not part of the contract"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_big_for_a_sandbox() {
+    let text = refusal(&exporting("u32", "(memory 5000)")).await;
+    assert!(text.contains("does not fit into a sandbox"), "{text}");
+    let many = "(memory 1)".repeat(20);
+    let text = refusal(&exporting("u32", &many)).await;
+    assert!(text.contains("does not fit into a sandbox"), "{text}");
+    let text = refusal(&exporting("u32", "(table 1000000 funcref)")).await;
+    assert!(text.contains("does not fit into a sandbox"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_never_finishes_starting() {
+    let began = Instant::now();
+    let text = refusal(&exporting("u32", "(func $spin (loop (br 0))) (start $spin)")).await;
+    assert!(text.contains("asked to describe itself, it failed: the plugin gave no answer within 5.0 s"), "{text}");
+    assert!(began.elapsed().as_secs() < 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_file_is_the_same_plugin() {
+    let bytes = component("restart-container");
+    let (one, other) = (sandbox().load("a.wasm", &bytes).await.unwrap(), sandbox().load("b.wasm", &bytes).await.unwrap());
+    assert!(Arc::ptr_eq(&one, &other));
+    assert_eq!((one.digest().len(), one.size()), (64, bytes.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compiled_code_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("compiled");
+    let bytes = component("restart-container");
+    Sandbox::new(Some(&cache)).unwrap().load("x.wasm", &bytes).await.unwrap();
+    let files = || walk(&cache);
+    let kept = files();
+    assert!(kept > 0, "nothing was kept");
+    Sandbox::new(Some(&cache)).unwrap().load("x.wasm", &bytes).await.unwrap();
+    assert_eq!(files(), kept, "it was compiled again");
+}
+
+/// How many compiled components lie in the folder; the cache also keeps statistics there.
+fn walk(folder: &std::path::Path) -> usize {
+    let entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let counts = entries.iter().map(|path| if path.is_dir() { walk(path) } else { usize::from(path.extension().is_none()) });
+    counts.sum()
+}
+
+/// What lies in the cache is run as it is, so nobody else may write there.
+#[test]
+fn a_cache_that_others_can_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = Sandbox::new(Some(folder.path())).unwrap_err();
+    assert!(matches!(&error, SandboxError::Cache(_, why) if why.contains("others may write there")), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Sandbox::new(Some(&file)), Err(SandboxError::Cache(..))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn problems_can_be_told_apart_by_programs() {
+    let error = sandbox().load("x.wasm", b"").await.unwrap_err();
+    assert!(matches!(error.problem, Problem::Empty));
+}
