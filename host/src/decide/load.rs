@@ -13,7 +13,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
 use super::guest::Guest;
-use super::plugin::{Manifest, Plugin, explain};
+use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::wasi;
@@ -158,7 +158,7 @@ impl Sandbox {
         match tokio::time::timeout(COMPILE_WITHIN, work).await {
             Err(_) => Err(Problem::TooSlow),
             Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
-            Ok(Ok(Err(error))) => Err(Problem::Invalid(sentence(&error))),
+            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
             Ok(Ok(Ok(component))) => Ok(component),
         }
     }
@@ -304,11 +304,17 @@ fn policy(pre: InstancePre<Guest>) -> Result<PolicyPre<Guest>, Problem> {
 }
 
 fn not_started(error: &wasmtime::Error, guest: &Guest) -> Problem {
-    let text = sentence(error);
-    if guest.meter.over.is_some() || error.is::<wasmtime::Trap>() {
+    if is_plugins_own(error, guest) {
         return Problem::Describe(explain(error, guest));
     }
+    let text = sentence(error);
     if text.contains("limit") || text.contains("exceed") { Problem::DoesNotFit(text) } else { Problem::WrongType(text) }
+}
+
+/// The pool looks at sizes while the compiler runs.
+fn not_compiled(error: &wasmtime::Error) -> Problem {
+    let text = sentence(error);
+    if text.contains("pooling allocator") { Problem::DoesNotFit(text) } else { Problem::Invalid(text) }
 }
 
 /// Checks, cleans and bounds what a plugin says about itself.

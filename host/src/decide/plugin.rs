@@ -145,8 +145,12 @@ impl Plugin {
 
 /// Why a sandbox could not be started: the plugin's own start-up code, or the host.
 fn explain_start(error: &wasmtime::Error, guest: &Guest) -> Failure {
-    let by_plugin = guest.meter.over.is_some() || error.is::<Trap>() || error.is::<Overstep>() || error.is::<TimeUp>();
-    if by_plugin { explain(error, guest) } else { Failure::NoSandbox(clean(&format!("{error:#}"), 500)) }
+    if is_plugins_own(error, guest) { explain(error, guest) } else { Failure::NoSandbox(clean(&format!("{error:#}"), 500)) }
+}
+
+/// True when a call was ended by what the plugin did, not by what the host lacks.
+pub(super) fn is_plugins_own(error: &wasmtime::Error, guest: &Guest) -> bool {
+    guest.meter.over.is_some() || error.is::<Trap>() || error.is::<Overstep>() || error.is::<TimeUp>()
 }
 
 /// Makes a sentence of the error that ended a call.

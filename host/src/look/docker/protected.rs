@@ -77,8 +77,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const A: &str = "51e9f59d6fc6aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    const B: &str = "609243413e45bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const A: &str = "51e9f59d6fc6aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "609243413e45bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     fn why(own: &Own, id: &str, name: &str, labels: &[(&str, &str)]) -> Option<String> {
         let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
