@@ -130,7 +130,7 @@ pub struct LoadedPolicy {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let source = Source::open(path).map_err(|problem| vec![problem])?;
+    let source = Source::open(path)?;
     Ok(read_config(&source)?)
 }
 
@@ -149,7 +149,7 @@ pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
 /// # Errors
 /// Everything that is wrong with any of them.
 pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError> {
-    let source = Source::open(path).map_err(|problem| vec![problem])?;
+    let source = Source::open(path)?;
     let mut problems = Vec::new();
     let config = read_config(&source).map_err(|found| problems.extend(found)).ok();
     // With a broken configuration the policies are looked for where it says, as far as it can be read.
@@ -235,7 +235,7 @@ fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, Loa
 }
 
 fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
-    let source = Source::open(file).map_err(|problem| vec![problem])?;
+    let source = Source::open(file)?;
     let policy: Policy = source.read()?;
     let problems = check::policy(&source, &policy);
     if problems.is_empty() { Ok((source, LoadedPolicy { file: file.to_owned(), policy })) } else { Err(problems) }

@@ -42,33 +42,26 @@ impl Source {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn open(file: &Path) -> Result<Self, Problem> {
+    pub fn open(file: &Path) -> Result<Self, Vec<Problem>> {
+        let wrong = |message: &str, hint: &str| vec![Problem::of_file(file, message, hint)];
         let cannot = |error: std::io::Error| {
-            let hint = if error.kind() == std::io::ErrorKind::NotFound {
-                "look whether the path is right"
-            } else {
-                "look at its permissions"
-            };
-            Problem::of_file(file, format!("cannot be read: {error}"), hint)
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let hint = if missing { "look whether the path is right" } else { "look at its permissions" };
+            wrong(&format!("cannot be read: {error}"), hint)
         };
         let meta = std::fs::metadata(file).map_err(cannot)?;
         if !meta.is_file() {
-            return Err(Problem::of_file(file, "is not a file", "give the path of a YAML file"));
+            return Err(wrong("is not a file", "give the path of a YAML file"));
         }
         if meta.len() > MOST_BYTES {
-            return Err(Problem::of_file(
-                file,
-                "is larger than 1 MiB",
-                "settings are small: look whether this is the right file",
-            ));
+            return Err(wrong("is larger than 1 MiB", "settings are small: look whether this is the right file"));
         }
         let bytes = std::fs::read(file).map_err(cannot)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Problem::of_file(file, "is not UTF-8 text", "save it as UTF-8 without a byte order mark"))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text", "save it as UTF-8"))?;
         Self::parse(file, text)
     }
 
-    fn parse(file: &Path, text: String) -> Result<Self, Problem> {
+    fn parse(file: &Path, text: String) -> Result<Self, Vec<Problem>> {
         let mut source = Self { file: file.to_owned(), text, places: BTreeMap::new(), roots: Vec::new() };
         match serde_saphyr::from_str_with_options::<Spanned<Node>>(&source.text, options()) {
             Ok(root) => {
@@ -79,7 +72,7 @@ impl Source {
                 source.note(String::new(), None, &root);
                 Ok(source)
             }
-            Err(error) => Err(source.explain(&error, "")),
+            Err(error) => Err(vec![source.explain(&error, "")]),
         }
     }
 

@@ -142,6 +142,9 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     for group in text.chunks(4) {
+        if group.len() == 1 {
+            return None;
+        }
         let mut bits = 0u32;
         for byte in group {
             let six = match byte {
