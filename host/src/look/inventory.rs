@@ -1,0 +1,402 @@
+//! What Ansible's inventories know, and with what Ansible is run.
+//!
+//! A `--limit` is a pattern language (`all`, `web*`, `~regex`, `!x`, and `@file` reads a file), so a playbook is only limited to a name
+//! that `ansible-inventory --list` gives exactly so. The programs run with an environment of our own making: `ansible.cfg` is
+//! the configured one or an empty one, never that of the folder or home directory that Paramedic happens to be started in.
+//! Absent on purpose: reading inventories ourselves, and Ansible's implicit `localhost`, which no operator wrote down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use crate::action::InventoryHost;
+use crate::telemetry::clean;
+
+/// How long listing an inventory may take; inventories that ask a cloud take a while.
+const LISTING: Duration = Duration::from_secs(30);
+/// How long a listing is good while its file is unchanged: a file may name a plugin that asks a cloud.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+/// Bytes of a listing.
+const MAX_LISTING: usize = 64 * 1024 * 1024;
+/// Where programs are searched when Paramedic itself was started without `PATH`.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The section `ansible` of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The folder in which every playbook lies that may ever run.
+    pub playbooks: PathBuf,
+    /// How long a playbook may take; then it and everything it started is ended.
+    #[serde(default = "five_minutes", deserialize_with = "crate::clock::duration")]
+    pub deadline: Duration,
+    /// Named ways to run Ansible; a grant names one of them.
+    pub profiles: BTreeMap<String, Profile>,
+    /// `ansible-playbook`, if it is not to be found through `PATH`; `ansible-inventory` is expected beside it.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
+}
+
+fn five_minutes() -> Duration {
+    Duration::from_secs(300)
+}
+
+/// One way to run Ansible: with which inventory, as whom.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// File, folder or executable script.
+    pub inventory: PathBuf,
+    /// The user to log in as (`--user`).
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The key to log in with; then ssh never asks for a password.
+    #[serde(default)]
+    pub private_key: Option<PathBuf>,
+    /// The host keys that are believed. Without it, ssh's own file is used; an unknown key is refused either way.
+    #[serde(default)]
+    pub known_hosts: Option<PathBuf>,
+    /// A file with the vault's password, or an executable that prints it.
+    #[serde(default)]
+    pub vault_password_file: Option<PathBuf>,
+    /// The `ansible.cfg`; without it an empty one is used.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
+    /// Become another user on the host.
+    #[serde(default, rename = "become")]
+    pub becoming: Option<Become>,
+}
+
+/// How to become another user on the host (`--become`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Become {
+    /// Which one; root if it is not said.
+    pub user: Option<String>,
+    /// A file with the password for it, if one is needed.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// The same settings with every relative path taken from `folder`, the place of the configuration file.
+    #[must_use]
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        let place = |path: &mut PathBuf| *path = folder.join(&*path);
+        place(&mut self.playbooks);
+        // A bare `ansible-playbook` is searched through PATH.
+        self.program.iter_mut().filter(|program| program.components().count() > 1).for_each(place);
+        for profile in self.profiles.values_mut() {
+            place(&mut profile.inventory);
+            let paths =
+                [&mut profile.private_key, &mut profile.known_hosts, &mut profile.vault_password_file, &mut profile.config];
+            paths.into_iter().flatten().for_each(place);
+            profile.becoming.iter_mut().filter_map(|b| b.password_file.as_mut()).for_each(place);
+        }
+        self
+    }
+
+    /// What is wrong with these settings on this machine, one sentence each; empty if nothing is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !self.playbooks.is_dir() {
+            problems.push(format!("ansible.playbooks: {} is not a folder", self.playbooks.display()));
+        }
+        if self.deadline.is_zero() {
+            problems.push("ansible.deadline: 0 leaves no time for any playbook; write for instance 5m".to_owned());
+        }
+        for (name, profile) in &self.profiles {
+            problems.extend(profile.problems().into_iter().map(|problem| format!("ansible.profiles.{name}.{problem}")));
+        }
+        problems
+    }
+
+    fn inventory_program(&self) -> PathBuf {
+        self.program.as_ref().map_or_else(|| "ansible-inventory".into(), |program| program.with_file_name("ansible-inventory"))
+    }
+}
+
+impl Profile {
+    fn problems(&self) -> Vec<String> {
+        let files = [
+            ("inventory", Some(&self.inventory)),
+            ("private_key", self.private_key.as_ref()),
+            ("known_hosts", self.known_hosts.as_ref()),
+            ("vault_password_file", self.vault_password_file.as_ref()),
+            ("config", self.config.as_ref()),
+            ("become.password_file", self.becoming.as_ref().and_then(|b| b.password_file.as_ref())),
+        ];
+        let missing = files.into_iter().filter_map(|(field, path)| path.filter(|p| !p.exists()).map(|p| (field, p)));
+        let mut problems: Vec<String> =
+            missing.map(|(field, path)| format!("{field}: {} does not exist", path.display())).collect();
+        if let Some(path) = self.known_hosts.as_ref().filter(|path| !is_plain(path)) {
+            let path = path.display();
+            problems.push(format!("known_hosts: {path} holds a blank or a quote, which ssh would take apart; use another path"));
+        }
+        problems
+    }
+
+    /// Arguments that `ansible-playbook` and `ansible-inventory` share. Absolute, so that they mean the same in any folder.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec![OsString::from("-i"), absolute(&self.inventory).into()];
+        if let Some(path) = &self.vault_password_file {
+            arguments.extend(["--vault-password-file".into(), absolute(path).into()]);
+        }
+        arguments
+    }
+
+    /// The whole environment of an Ansible program. `empty_config` is an empty file named `*.cfg`.
+    pub(crate) fn environment(&self, empty_config: &Path) -> Vec<(&'static str, OsString)> {
+        let config = self.config.as_deref().unwrap_or(empty_config);
+        let mut environment: Vec<(&str, OsString)> = vec![
+            ("PATH", std::env::var_os("PATH").unwrap_or_else(|| PATH.into())),
+            // Ansible refuses to start when the locale is not UTF-8.
+            ("LANG", "C.UTF-8".into()),
+            ("ANSIBLE_CONFIG", absolute(config).into()),
+            ("ANSIBLE_NOCOLOR", "1".into()),
+            ("ANSIBLE_HOST_KEY_CHECKING", "True".into()),
+            ("ANSIBLE_RETRY_FILES_ENABLED", "False".into()),
+            // Each of these is a warning and exit code 0 otherwise.
+            ("ANSIBLE_INVENTORY_UNPARSED_FAILED", "True".into()),
+            ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "True".into()),
+            ("ANSIBLE_HOST_PATTERN_MISMATCH", "error".into()),
+        ];
+        environment.extend(std::env::var_os("HOME").map(|home| ("HOME", home)));
+        environment.extend(self.ssh_arguments().map(|arguments| ("ANSIBLE_SSH_COMMON_ARGS", arguments)));
+        environment
+    }
+
+    /// What ssh is told, since nobody is there to answer its questions. An `ansible.cfg` of the operator's has the last word
+    /// unless the profile itself says how to log in.
+    fn ssh_arguments(&self) -> Option<OsString> {
+        if self.config.is_some() && self.private_key.is_none() && self.known_hosts.is_none() {
+            return None;
+        }
+        let mut arguments = OsString::from("-o StrictHostKeyChecking=yes");
+        if self.private_key.is_some() {
+            arguments.push(" -o BatchMode=yes");
+        }
+        if let Some(path) = self.known_hosts.as_ref().filter(|path| is_plain(path)) {
+            arguments.push(" -o UserKnownHostsFile=");
+            arguments.push(absolute(path));
+        }
+        Some(arguments)
+    }
+}
+
+/// True when neither Ansible nor ssh takes the path apart.
+fn is_plain(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| !text.contains(|c: char| c.is_whitespace() || c.is_control() || "\"'\\%$".contains(c)))
+}
+
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Why an inventory could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// It is not there.
+    #[error("inventory {} cannot be read: {error}", path.display())]
+    Missing {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The program could not be started.
+    #[error("{} cannot be started: {error}; install ansible-core, or name ansible-playbook under ansible.program", program.display())]
+    Start {
+        /// Which program.
+        program: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It took too long.
+    #[error("ansible-inventory did not list {} within {} s", path.display(), LISTING.as_secs())]
+    TimedOut {
+        /// Which inventory.
+        path: PathBuf,
+    },
+    /// The program said no, or something that is no listing.
+    #[error("ansible-inventory could not list {}: {why}", path.display())]
+    Failed {
+        /// Which inventory.
+        path: PathBuf,
+        /// Its own words, cleaned.
+        why: String,
+    },
+    /// A group has the same name, and a `--limit` would mean the group.
+    #[error("inventory {} has a group that is called {host} as well: rename one of them", path.display())]
+    Ambiguous {
+        /// Which inventory.
+        path: PathBuf,
+        /// The name.
+        host: InventoryHost,
+    },
+}
+
+/// The names in an inventory.
+#[derive(Debug)]
+struct Listing {
+    hosts: BTreeSet<String>,
+    groups: BTreeSet<String>,
+}
+
+/// One group of the listing; what else there is (variables, maybe with secrets) is not even kept.
+#[derive(Deserialize)]
+struct Group {
+    #[serde(default)]
+    hosts: Vec<String>,
+}
+
+impl Listing {
+    fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let listed: BTreeMap<String, Group> = serde_json::from_slice(json)?;
+        let hosts = listed.values().flat_map(|group| group.hosts.iter().cloned()).collect();
+        let always = ["all".to_owned(), "ungrouped".to_owned()];
+        let groups = listed.into_keys().filter(|name| name != "_meta").chain(always).collect();
+        Ok(Self { hosts, groups })
+    }
+}
+
+/// What tells that an inventory is still the same file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+}
+
+/// Only of a plain file: a folder changes without its own time changing, and a script answers what it likes.
+fn stamp(path: &Path) -> Result<Option<Stamp>, std::io::Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(path)?;
+    let plain = metadata.is_file() && metadata.permissions().mode() & 0o111 == 0;
+    Ok(plain.then_some(Stamp { modified: metadata.modified()?, bytes: metadata.len() }))
+}
+
+/// Listings by program, inventory and `ansible.cfg`: as many as there are profiles.
+type Cache = BTreeMap<(PathBuf, PathBuf, Option<PathBuf>), (Stamp, Instant, Arc<Listing>)>;
+static CACHE: Mutex<Cache> = Mutex::new(BTreeMap::new());
+
+/// Tells whether the profile's inventory lists exactly this host. The listing of an unchanged plain file is good for a minute.
+///
+/// # Errors
+/// When the inventory could not be listed, or when the name is also that of a group.
+pub async fn knows(settings: &Settings, profile: &Profile, host: &InventoryHost) -> Result<bool, InventoryError> {
+    let path = &profile.inventory;
+    let listing = listing(settings, profile).await?;
+    let known = listing.hosts.contains(host.as_str());
+    if known && listing.groups.contains(host.as_str()) {
+        return Err(InventoryError::Ambiguous { path: path.clone(), host: host.clone() });
+    }
+    Ok(known)
+}
+
+async fn listing(settings: &Settings, profile: &Profile) -> Result<Arc<Listing>, InventoryError> {
+    let path = &profile.inventory;
+    let now = stamp(path).map_err(|error| InventoryError::Missing { path: path.clone(), error })?;
+    let key = (settings.inventory_program(), path.clone(), profile.config.clone());
+    let cached = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    if let Some((stamp, at, listing)) = cached
+        && Some(stamp) == now
+        && at.elapsed() < GOOD_FOR
+    {
+        return Ok(listing);
+    }
+    let listed = Arc::new(list(&key.0, profile).await?);
+    if let Some(now) = now {
+        let entry = (now, Instant::now(), Arc::clone(&listed));
+        CACHE.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+    }
+    Ok(listed)
+}
+
+async fn list(program: &Path, profile: &Profile) -> Result<Listing, InventoryError> {
+    let path = profile.inventory.clone();
+    let failed = |why: String| InventoryError::Failed { path: path.clone(), why };
+    let config = tempfile::Builder::new().suffix(".cfg").tempfile().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(program);
+    command.args(profile.arguments()).arg("--list").env_clear().envs(profile.environment(config.path()));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let child = command.spawn().map_err(|error| InventoryError::Start { program: program.to_owned(), error })?;
+    let group = child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    let mut finishing = std::pin::pin!(finish(child));
+    let Ok(ended) = tokio::time::timeout(LISTING, &mut finishing).await else {
+        // With everything it started, and before it is reaped, so that the group's number is still its own.
+        let _ = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+        return Err(InventoryError::TimedOut { path });
+    };
+    let (status, stdout, stderr) = ended.map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        return Err(failed(clean(String::from_utf8_lossy(&stderr).trim(), 500)));
+    }
+    Listing::parse(&stdout).map_err(|error| failed(format!("its answer is no listing: {error}")))
+}
+
+async fn finish(mut child: tokio::process::Child) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(read(stdout, MAX_LISTING), read(stderr, 16 * 1024))?;
+    Ok((child.wait().await?, stdout, stderr))
+}
+
+/// Reads to the end, so that the writer never blocks, and keeps the first `max` bytes.
+async fn read(from: Option<impl AsyncRead + Unpin>, max: usize) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    if let Some(mut from) = from {
+        (&mut from).take(u64::try_from(max).unwrap_or(u64::MAX)).read_to_end(&mut kept).await?;
+        tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn hosts_and_groups_are_told_apart_and_variables_ignored() {
+        let json =
+            br#"{"_meta": {"hostvars": {"web1": {"password": "x"}}}, "all": {"children": ["web"]}, "web": {"hosts": ["web1"]}}"#;
+        let listing = Listing::parse(json).unwrap();
+        assert_eq!(listing.hosts, ["web1".to_owned()].into());
+        assert_eq!(listing.groups, ["all".to_owned(), "ungrouped".to_owned(), "web".to_owned()].into());
+    }
+
+    fn settings(yaml: &str) -> Result<Settings, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_have_a_deadline_of_five_minutes_and_know_every_field() {
+        let s = settings("playbooks: books\nprofiles: {a: {inventory: hosts.ini, become: {user: app}}}").unwrap();
+        assert_eq!(s.deadline, Duration::from_secs(300));
+        let s = s.relative_to(Path::new("/etc/paramedic"));
+        assert_eq!(s.playbooks, Path::new("/etc/paramedic/books"));
+        assert_eq!(s.profiles["a"].inventory, Path::new("/etc/paramedic/hosts.ini"));
+        assert!(settings("playbooks: books\nprofiles: {a: {inventory: x, host_key_checking: false}}").is_err());
+    }
+
+    #[test]
+    fn problems_name_the_field() {
+        let s = settings("playbooks: /nowhere\ndeadline: 0s\nprofiles: {a: {inventory: /no, known_hosts: '/a b'}}").unwrap();
+        let problems = s.problems().join("\n");
+        for field in ["ansible.playbooks", "ansible.deadline", "profiles.a.inventory", "known_hosts: /a b holds a blank"] {
+            assert!(problems.contains(field), "{field} is missing in {problems}");
+        }
+    }
+
+    #[test]
+    fn ssh_is_told_never_to_ask() {
+        let s = settings("playbooks: b\nprofiles: {a: {inventory: /i, private_key: /k, known_hosts: /etc/kh}}").unwrap();
+        let expected = "-o StrictHostKeyChecking=yes -o BatchMode=yes -o UserKnownHostsFile=/etc/kh";
+        assert_eq!(s.profiles["a"].ssh_arguments(), Some(expected.into()));
+    }
+}
