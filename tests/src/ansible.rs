@@ -2,6 +2,8 @@
 //!
 //! The one on `PATH` is used, or the one that `PARAMEDIC_TEST_ANSIBLE` names, so that another version can be tried.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -295,8 +297,7 @@ async fn a_playbook_survives_kill_9_of_its_host_and_is_awaited() {
     let outcome = world.find_out(begun_at).await;
     assert_eq!(outcome.ending, Ending::Interrupted);
     assert_eq!(
-        outcome.message,
-        "Paramedic was stopped while it ran a playbook; it took place: ok=2 changed=2 failed=0 on web",
+        outcome.message, "Paramedic was stopped while it ran a playbook; it took place: ok=2 changed=2 failed=0 on web",
         "{outcome:?}"
     );
     assert_eq!(outcome.output.len(), 2, "{outcome:?}");

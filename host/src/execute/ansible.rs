@@ -111,7 +111,8 @@ fn start<'a>(
         command.args(arguments(profile, host, &run)).arg(&playbook);
         command.env_clear().envs(profile.environment(&run.empty_config()));
         command.env(INTENT, permit).env(RUN, run.token()).env("PARAMEDIC_EVENTS", run.events());
-        command.env("ANSIBLE_CALLBACK_PLUGINS", run.callbacks()).env("ANSIBLE_LOCAL_TEMP", run.temporary());
+        command.env("ANSIBLE_CALLBACK_PLUGINS", run.callbacks()).env("ANSIBLE_STDOUT_CALLBACK", run::CALLBACK_NAME);
+        command.env("ANSIBLE_LOCAL_TEMP", run.temporary());
         command.current_dir(playbook.parent().unwrap_or(Path::new("/"))).process_group(0);
         command.stdin(Stdio::null()).stdout(run.output("stdout")?).stderr(run.output("stderr")?);
         command.spawn()

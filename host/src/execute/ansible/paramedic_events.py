@@ -15,7 +15,7 @@ from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
 name: paramedic_events
-type: aggregate
+type: stdout
 short_description: writes what a playbook did for Paramedic
 description: Appends one JSON object per line to the file named by the environment variable PARAMEDIC_EVENTS.
 """
@@ -46,10 +46,10 @@ def message_of(result):
 
 
 class CallbackModule(CallbackBase):
-    """Appends to the file; says nothing on the screen."""
+    """Appends to the file instead of printing: since core 2.19 the printing callback shows errors of tasks that are `no_log`."""
 
     CALLBACK_VERSION = 2.0
-    CALLBACK_TYPE = "aggregate"
+    CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "paramedic_events"
 
     def __init__(self, *args, **kwargs):

@@ -31,6 +31,8 @@ const MAX_DEPTH: usize = 32;
 
 /// The callback plugin, written into every run's folder: the playbook of a run that outlives an upgrade keeps its own.
 const CALLBACK: &str = include_str!("paramedic_events.py");
+/// Its name in Ansible; the file is named so too.
+pub(super) const CALLBACK_NAME: &str = "paramedic_events";
 
 /// Written before the playbook is started.
 #[derive(Serialize, Deserialize)]
@@ -100,7 +102,7 @@ impl Run {
         let fill = || {
             private(&run.callbacks())?;
             private(&run.temporary())?;
-            write(&run.callbacks().join("paramedic_events.py"), CALLBACK.as_bytes())?;
+            write(&run.callbacks().join(CALLBACK_NAME).with_extension("py"), CALLBACK.as_bytes())?;
             write(&run.empty_config(), b"")?;
             write(&run.variables(), variables)?;
             write(&run.path("run.json"), &serde_json::to_vec(&record)?)?;
