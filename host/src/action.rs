@@ -233,7 +233,9 @@ impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Docker { target, .. } => write!(f, "{} {}", self.kind(), target.escape_debug()),
-            Self::Playbook { name, about, .. } => write!(f, "{} {} about {}", self.kind(), name.escape_debug(), about.escape_debug()),
+            Self::Playbook { name, about, .. } => {
+                write!(f, "{} {} about {}", self.kind(), name.escape_debug(), about.escape_debug())
+            }
         }
     }
 }

@@ -131,7 +131,12 @@ impl Authoriser {
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub async fn authorise(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Authorised, JournalError> {
+    pub async fn authorise(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Authorised, JournalError> {
         let actions = match self.check(claim, proposals).await {
             Ok(actions) => actions,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
@@ -160,7 +165,12 @@ impl Authoriser {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn would(&self, journal: &Journal, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Result<Vec<Action>, Stop>, JournalError> {
+    pub async fn would(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Result<Vec<Action>, Stop>, JournalError> {
         // Asked again and again while it is held: what costs nothing comes first here.
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
@@ -249,7 +259,10 @@ impl Authoriser {
             return Err((Rule::NotGranted, message));
         }
         let Some(container) = container else {
-            return Err((Rule::MissingTarget, format!("there is no container named exactly {} on {}", target.container, target.host)));
+            return Err((
+                Rule::MissingTarget,
+                format!("there is no container named exactly {} on {}", target.container, target.host),
+            ));
         };
         Ok(Action::Docker {
             verb,
@@ -263,7 +276,9 @@ impl Authoriser {
     /// The container of that name, or none. An engine that cannot be asked holds: nothing can be resolved.
     async fn container(&self, target: &Target) -> Result<Option<Container>, Stop> {
         let found = self.engines.container(target).await;
-        found.map_err(|error| Stop::held(Rule::Unsure, format!("{target} cannot be looked at: {}", clean(&error.to_string(), 500))))
+        found.map_err(|error| {
+            Stop::held(Rule::Unsure, format!("{target} cannot be looked at: {}", clean(&error.to_string(), 500)))
+        })
     }
 
     /// May it be done now? Cheap questions first.
@@ -311,7 +326,8 @@ impl Authoriser {
         match self.engines.deliberately_stopped(container).await {
             Ok(None) => Ok(()),
             Ok(Some(evidence)) => {
-                let message = format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
+                let message =
+                    format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
                 Err(Stop::held(Rule::DeliberateStop, message))
             }
             Err(error) => unsure(claim, &format!("whether {} was stopped on purpose", container.target), &error),
@@ -322,7 +338,9 @@ impl Authoriser {
         for alertmanager in &self.alertmanagers {
             match alertmanager.suppression(&claim.incident.alert.labels, &self.drop).await {
                 Ok(None) => {}
-                Ok(Some(hold)) => return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
+                Ok(Some(hold)) => {
+                    return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None });
+                }
                 Err(error) => unsure(claim, "whether the alert is silenced", &error)?,
             }
         }
@@ -332,9 +350,7 @@ impl Authoriser {
 
 async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
     let event = match stop {
-        Stop::Refused { proposal, rule, message } => {
-            Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }
-        }
+        Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
         Stop::Held { rule, message, until } => Event::Held { rule, message, until },
     };
     match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {

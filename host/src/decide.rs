@@ -97,7 +97,8 @@ impl Decider {
                 continue;
             }
             let answer = ask(policy, policy.mode, plugin, brief(policy.settings.clone())).await;
-            taken |= policy.mode == Mode::Enforce && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
+            taken |= policy.mode == Mode::Enforce
+                && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
             answers.push(answer);
         }
         answers
@@ -122,7 +123,9 @@ impl Decider {
         }
         match self.plugin(&owner.plugin).await {
             Ok(plugin) => ask(&loaded.policy, Mode::Enforce, &plugin, brief).await,
-            Err(why) => unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy)),
+            Err(why) => {
+                unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy))
+            }
         }
     }
 

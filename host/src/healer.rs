@@ -19,7 +19,9 @@ use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
 use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
-use crate::incident::{Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict};
+use crate::incident::{
+    Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
 use crate::look::sight::{Fires, QUIET, Sight};
@@ -135,7 +137,9 @@ impl Healer {
             Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await?,
             Step::Carry(intent) => self.carry(&incident, intent, permits).await?,
             Step::FindOut(intent) => self.find_out(&incident, intent).await?,
-            Step::Cancel(intent) => self.executor.cancel(&incident, intent, "an earlier action of this attempt did not succeed").await?,
+            Step::Cancel(intent) => {
+                self.executor.cancel(&incident, intent, "an earlier action of this attempt did not succeed").await?
+            }
             Step::Verify { attempt, since } => self.verify(&incident, attempt, since).await?,
             Step::ClearOr(trigger) => self.clear_or_ask(&incident, trigger, news).await?,
             Step::Escalate(message) => self.escalate(&incident, message).await?,
@@ -177,9 +181,17 @@ impl Healer {
         views
     }
 
-    async fn authorise(&self, incident: &Incident, wanted: &[Proposal], permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+    async fn authorise(
+        &self,
+        incident: &Incident,
+        wanted: &[Proposal],
+        permits: &mut Permits,
+        news: &Notify,
+    ) -> Result<(), JournalError> {
         // Somebody says it is over: do nothing before it is clear whether that is so.
-        if incident.heard.values().any(|(status, _)| *status == Status::Resolved) && !matches!(self.fires(incident), Fires::Yes { .. }) {
+        if incident.heard.values().any(|(status, _)| *status == Status::Resolved)
+            && !matches!(self.fires(incident), Fires::Yes { .. })
+        {
             if let Some(message) = self.gone(incident).await {
                 return self.close(incident, Closing::Cleared, message).await;
             }
@@ -205,7 +217,10 @@ impl Healer {
 
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
-        let message = format!("policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})", Rule::PolicyGone);
+        let message = format!(
+            "policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})",
+            Rule::PolicyGone
+        );
         self.escalate(incident, message).await
     }
 
@@ -232,7 +247,8 @@ impl Healer {
         let settings = self.owner(incident).await.map(|(loaded, _)| loaded.policy.verify.clone()).unwrap_or_default();
         let started = incident.attempts.last().map_or(since, |attempt| attempt.started_at);
         let looked_at = started_target(incident);
-        let attempt_seen = verify::Attempt { alert: &incident.alert, begun: started, ended: since, starts_target: looked_at.is_some() };
+        let attempt_seen =
+            verify::Attempt { alert: &incident.alert, begun: started, ended: since, starts_target: looked_at.is_some() };
         let target = || self.target_state(looked_at);
         let (verdict, message) = tokio::select! {
             seen = self.verifier.verify(&attempt_seen, &settings, target) => seen,
@@ -279,7 +295,13 @@ impl Healer {
     }
 
     /// Nothing to do for now: wait for news, for the moment that was named, or for the alert to go away.
-    async fn wait(&self, incident: &Incident, until: Option<Time>, then: Option<Trigger>, news: &Notify) -> Result<(), JournalError> {
+    async fn wait(
+        &self,
+        incident: &Incident,
+        until: Option<Time>,
+        then: Option<Trigger>,
+        news: &Notify,
+    ) -> Result<(), JournalError> {
         if let Some(message) = self.gone(incident).await {
             return self.close(incident, Closing::Cleared, message).await;
         }
@@ -323,7 +345,9 @@ impl Healer {
     async fn gone(&self, incident: &Incident) -> Option<String> {
         match self.fires(incident) {
             Fires::Yes { .. } | Fires::Pending { .. } => None,
-            Fires::No { quiet, .. } if quiet >= QUIET => Some(format!("no reachable source has listed it for {} s", quiet.as_secs())),
+            Fires::No { quiet, .. } if quiet >= QUIET => {
+                Some(format!("no reachable source has listed it for {} s", quiet.as_secs()))
+            }
             Fires::No { .. } => match self.verifier.look(&incident.alert, incident.opened_at).await {
                 Seen::Healthy(message) => Some(message),
                 _ => None,

@@ -325,7 +325,9 @@ impl Journal {
         match tokio::time::timeout(READ_DEADLINE, work).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failed)) => Err(JournalError::Unreadable(failed.to_string())),
-            Err(_) => Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs()))),
+            Err(_) => {
+                Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs())))
+            }
         }
     }
 }

@@ -33,13 +33,13 @@ pub mod telemetry;
 pub mod journal;
 pub mod look;
 // The five steps, in the order of the flow.
-pub mod receive;
-pub mod decide;
 pub mod authorise;
+pub mod decide;
 pub mod execute;
+pub mod receive;
 pub mod verify;
 // Who knows the order, and who gathers and shows.
-pub mod healer;
-pub mod config;
-pub mod server;
 pub mod cli;
+pub mod config;
+pub mod healer;
+pub mod server;

@@ -112,7 +112,9 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         .iter()
         .find_map(|(unit, shift)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(1 << shift))
         .filter(|bytes| (1 << 20..=128 << 20).contains(bytes))
-        .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no amount of memory between 1MiB and 128MiB: write for instance 64MiB")))
+        .ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is no amount of memory between 1MiB and 128MiB: write for instance 64MiB"))
+        })
 }
 
 /// How to look whether an attempt helped.
@@ -159,7 +161,9 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "observe" => Ok(Mode::Observe),
         "enforce" => Ok(Mode::Enforce),
-        "approve" => Err(serde::de::Error::custom("mode `approve` is not there yet: use `observe`, which never acts, or `enforce`")),
+        "approve" => {
+            Err(serde::de::Error::custom("mode `approve` is not there yet: use `observe`, which never acts, or `enforce`"))
+        }
         other => Err(serde::de::Error::custom(format!("`{other}` is no mode: write observe or enforce"))),
     }
 }

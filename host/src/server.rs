@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::authorise::Authoriser;
 use crate::config::Config;
+use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
 use crate::execute::Executor;
@@ -20,7 +21,6 @@ use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::sight::Sources;
-use crate::config::LoadedPolicy;
 use crate::policy::Policy;
 use crate::receive::http::{Doors, Hear, HearError};
 use crate::receive::intake::Intake;
@@ -111,7 +111,9 @@ impl Server {
         let doors = self.doors.serve(self.listener, self.shutdown.clone());
         let healer = self.healer.run(self.nudges, self.config.shutdown_within);
         let shutdown = self.shutdown.clone();
-        let poll = async move { tokio::select! { () = poll => {}, () = shutdown.requested() => {} } };
+        let poll = async move {
+            tokio::select! { () = poll => {}, () = shutdown.requested() => {} }
+        };
         let (healed, served, ()) = tokio::join!(healer, doors, poll);
         healed?;
         served?;
@@ -147,7 +149,12 @@ pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sour
 ///
 /// # Errors
 /// All that is wrong, one line each, naming policy and file.
-pub async fn load(sandbox: &Arc<Sandbox>, plugins: &Path, policies: Vec<LoadedPolicy>, kept: Option<&Path>) -> anyhow::Result<Vec<Loaded>> {
+pub async fn load(
+    sandbox: &Arc<Sandbox>,
+    plugins: &Path,
+    policies: Vec<LoadedPolicy>,
+    kept: Option<&Path>,
+) -> anyhow::Result<Vec<Loaded>> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut problems = Vec::new();
     for LoadedPolicy { file, policy } in policies {
@@ -173,7 +180,9 @@ async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy) -> Re
     let plugin = sandbox.load(&policy.plugin.file, &bytes).await.map_err(|error| error.to_string())?;
     if let Some(pinned) = policy.plugin.sha256.as_ref().filter(|pinned| *pinned != plugin.digest()) {
         let (path, digest) = (path.display(), plugin.digest());
-        return Err(format!("plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"));
+        return Err(format!(
+            "plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"
+        ));
     }
     let wrong = plugin.check_settings(&policy.settings);
     if wrong.is_empty() { Ok(plugin) } else { Err(format!("settings do not fit {}: {}", policy.plugin.file, wrong.join("; "))) }
@@ -186,7 +195,9 @@ async fn keep(kept: &Path, plugins: &Path, policy: &Policy, digest: &str) -> any
     }
     tokio::fs::create_dir_all(kept).await.with_context(|| format!("{} cannot be made", kept.display()))?;
     let partial = kept.join(format!("{digest}.part"));
-    tokio::fs::copy(plugins.join(&policy.plugin.file), &partial).await.with_context(|| format!("{} cannot be written", partial.display()))?;
+    tokio::fs::copy(plugins.join(&policy.plugin.file), &partial)
+        .await
+        .with_context(|| format!("{} cannot be written", partial.display()))?;
     tokio::fs::rename(&partial, &to).await.with_context(|| format!("{} cannot be written", to.display()))?;
     Ok(())
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use paramedic::action::{Action, Ending, Outcome};
 use paramedic::clock::Time;
 use paramedic::execute::ansible::{carry, find_out};
-use paramedic::look::inventory::{Profile, Settings};
 use paramedic::look::inventory::knows;
+use paramedic::look::inventory::{Profile, Settings};
 use serde_json::{Value, json};
 
 const PERMIT: &str = "0123456789abcdef-1-1";

@@ -28,7 +28,19 @@ fn labels(patient: &Patient) -> serde_json::Value {
 fn restarts(patient: &Patient) -> usize {
     let until = format!("{}", Time::now().0 / 1000 + 1);
     let filter = format!("container={}", patient.id);
-    let log = docker(&["events", "--since", "0", "--until", &until, "--filter", &filter, "--filter", "event=restart", "--format", "{{.Action}}"]);
+    let log = docker(&[
+        "events",
+        "--since",
+        "0",
+        "--until",
+        &until,
+        "--filter",
+        &filter,
+        "--filter",
+        "event=restart",
+        "--format",
+        "{{.Action}}",
+    ]);
     log.lines().count()
 }
 

@@ -130,7 +130,8 @@ fn an_attempt_that_may_have_had_an_effect_is_looked_at_first() {
 
 #[test]
 fn only_a_positive_observation_closes_as_healed() {
-    let story = [opened(), asked(Trigger::Alert), acts(), intended(1, 1), Event::Begun { intent: 1 }, ended(1, Ending::Succeeded)];
+    let story =
+        [opened(), asked(Trigger::Alert), acts(), intended(1, 1), Event::Begun { intent: 1 }, ended(1, Ending::Succeeded)];
     let with = |verdict| next(&story.iter().cloned().chain([verified(verdict)]).collect::<Vec<_>>());
     assert_eq!(with(Verdict::Healed), Step::Close(Closing::Healed));
     assert_eq!(with(Verdict::NotHealed), Step::ClearOr(Trigger::NotHealed));
@@ -139,7 +140,15 @@ fn only_a_positive_observation_closes_as_healed() {
 
 #[test]
 fn an_interrupted_attempt_that_did_not_help_is_asked_about_as_interrupted() {
-    let story = [opened(), asked(Trigger::Alert), acts(), intended(1, 1), Event::Begun { intent: 1 }, ended(1, Ending::Interrupted), verified(Verdict::NotHealed)];
+    let story = [
+        opened(),
+        asked(Trigger::Alert),
+        acts(),
+        intended(1, 1),
+        Event::Begun { intent: 1 },
+        ended(1, Ending::Interrupted),
+        verified(Verdict::NotHealed),
+    ];
     assert_eq!(next(&story), Step::ClearOr(Trigger::Interrupted));
 }
 

@@ -53,4 +53,3 @@ pub(super) fn explain(key: &str, global: &Brakes) -> (Rule, String) {
         _ => (Rule::TooManyAtOnce, format!("{} acts are under way, as many as brakes.concurrent allows", global.concurrent)),
     }
 }
-

@@ -60,7 +60,8 @@ fn host_of(claim: Claim<'_>, about: &Target, name: &str, host: Option<&str>) -> 
     if let Some(host) = host {
         return host.parse().map_err(|why| No::Ever(Rule::UnknownInventoryHost, why));
     }
-    let configured = claim.incident.targets.iter().find(|view| view.target == *about).and_then(|view| view.inventory_host.clone());
+    let configured =
+        claim.incident.targets.iter().find(|view| view.target == *about).and_then(|view| view.inventory_host.clone());
     let granted: Vec<&PlaybookGrant> = claim.policy.grants.ansible.iter().filter(|grant| grant.playbook == name).collect();
     if granted.is_empty() {
         let message = format!("policy {} has no grant for the playbook {}", claim.policy.name, name.escape_debug());
@@ -71,7 +72,8 @@ fn host_of(claim: Claim<'_>, about: &Target, name: &str, host: Option<&str>) -> 
         _ => None,
     };
     configured.or(only).ok_or_else(|| {
-        let message = format!("it is not known on which inventory host a playbook about {about} runs: give it one under `targets`");
+        let message =
+            format!("it is not known on which inventory host a playbook about {about} runs: give it one under `targets`");
         No::Ever(Rule::UnknownInventoryHost, message)
     })
 }
@@ -81,7 +83,9 @@ fn not_granted(claim: Claim<'_>, name: &str, host: &InventoryHost) -> No {
     let policy = &claim.policy.name;
     No::Ever(
         Rule::NotGranted,
-        format!("policy {policy} has no grant for {name} on {host}; to allow it: grants: {{ansible: [{{playbook: {name}, hosts: [{host}]}}]}}"),
+        format!(
+            "policy {policy} has no grant for {name} on {host}; to allow it: grants: {{ansible: [{{playbook: {name}, hosts: [{host}]}}]}}"
+        ),
     )
 }
 
@@ -91,7 +95,8 @@ fn checked(grant: &PlaybookGrant, variables: &[(String, String)]) -> Result<BTre
     for (name, text) in variables {
         let shown = name.escape_debug();
         if !grant.vars.contains(name) || !is_variable(name) {
-            let message = format!("variable `{shown}` is not granted for {}; to allow it, add it to the grant's vars", grant.playbook);
+            let message =
+                format!("variable `{shown}` is not granted for {}; to allow it, add it to the grant's vars", grant.playbook);
             return Err(No::Ever(Rule::InvalidVariable, message));
         }
         let value = serde_json::from_str(text)

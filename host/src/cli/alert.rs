@@ -43,10 +43,12 @@ impl SendAlert {
         let url = format!("{}/alert", self.url.trim_end_matches('/'));
         let mut request = crate::look::http::client()?.post(&url).timeout(Duration::from_secs(10)).json(&message);
         if let Some(file) = &self.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| format!("the token cannot be read from {}", file.display()))?;
+            let token =
+                std::fs::read_to_string(file).with_context(|| format!("the token cannot be read from {}", file.display()))?;
             request = request.bearer_auth(token.trim());
         }
-        let answer = request.send().await.with_context(|| format!("no server answers at {url}; start it with `paramedic serve`"))?;
+        let answer =
+            request.send().await.with_context(|| format!("no server answers at {url}; start it with `paramedic serve`"))?;
         let code = answer.status();
         if !code.is_success() {
             let text = crate::telemetry::clean(&answer.text().await.unwrap_or_default(), 500);

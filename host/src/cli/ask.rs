@@ -105,7 +105,8 @@ async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engi
     let resolved = config.targets.resolve(&alert.labels, &hosts);
     let mut targets = Vec::new();
     for (target, inventory_host) in resolved.targets {
-        let state = engines.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
+        let state =
+            engines.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
         targets.push(TargetView { target, inventory_host, state });
     }
     let opened = Event::Opened { alert, via: Via::Webhook };
@@ -137,7 +138,9 @@ fn considered(loaded: &Loaded, incident: &Incident, answers: &[Answer]) -> Consi
     let answer = answers.iter().find(|answer| answer.policy == policy.name);
     let says = match (policy.matchers.first_mismatch(&incident.alert.labels), answer) {
         (Some(matcher), _) => format!("does not match: {matcher}"),
-        (None, Some(answer)) => timeline::tell([(Time::now(), &Event::Decided(answer.clone()))]).pop().map_or(String::new(), |line| line.text),
+        (None, Some(answer)) => {
+            timeline::tell([(Time::now(), &Event::Decided(answer.clone()))]).pop().map_or(String::new(), |line| line.text)
+        }
         (None, None) => "matches, but an earlier policy took it".to_owned(),
     };
     Considered { policy: clean(&policy.name, 120), mode: policy.mode, says }

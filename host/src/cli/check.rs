@@ -42,7 +42,8 @@ impl Check {
                 unreachable.extend(engines.reachable(host).await.err().map(|error| error.to_string()));
             }
             let poller = crate::receive::poll::Poller::new(&config.sources()?, config.poll.interval);
-            unreachable.extend(poller.once().await.into_iter().filter_map(|(_, _, listed)| listed.err()).map(|error| error.to_string()));
+            unreachable
+                .extend(poller.once().await.into_iter().filter_map(|(_, _, listed)| listed.err()).map(|error| error.to_string()));
         }
         if self.output == Output::Json {
             let policies: Vec<_> = loaded
@@ -53,10 +54,18 @@ impl Check {
         } else {
             for policy in &loaded {
                 let mode = if policy.policy.mode == Mode::Enforce { "acts" } else { "only observes" };
-                line(format!("ok  {} {mode}, asks {} ({})", policy.policy.name, policy.policy.plugin.file, policy.plugin.manifest().version));
+                line(format!(
+                    "ok  {} {mode}, asks {} ({})",
+                    policy.policy.name,
+                    policy.policy.plugin.file,
+                    policy.plugin.manifest().version
+                ));
             }
             if loaded.is_empty() {
-                note(format!("No policies in {}: alerts are written down and nothing is done about them.", config.policies.display()));
+                note(format!(
+                    "No policies in {}: alerts are written down and nothing is done about them.",
+                    config.policies.display()
+                ));
             }
             for problem in &unreachable {
                 note(format!("unreachable: {problem}"));

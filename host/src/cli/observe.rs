@@ -95,8 +95,10 @@ impl Observe {
             bail!("say what to look at: --prometheus URL, --alertmanager URL, or both");
         }
         let url = |text: &String| BaseUrl::parse(text).map_err(anyhow::Error::msg);
-        let prometheus = self.prometheus.as_ref().map(|text| anyhow::Ok(Prometheus::new(&prometheus::Settings::new(url(text)?))?));
-        let alertmanager = self.alertmanager.as_ref().map(|text| anyhow::Ok(Alertmanager::new(&alertmanager::Settings::new(url(text)?))?));
+        let prometheus =
+            self.prometheus.as_ref().map(|text| anyhow::Ok(Prometheus::new(&prometheus::Settings::new(url(text)?))?));
+        let alertmanager =
+            self.alertmanager.as_ref().map(|text| anyhow::Ok(Alertmanager::new(&alertmanager::Settings::new(url(text)?))?));
         Ok(Sources {
             prometheus: prometheus.transpose()?.map(Arc::new).into_iter().collect(),
             alertmanager: alertmanager.transpose()?.map(Arc::new).into_iter().collect(),
@@ -177,7 +179,9 @@ fn granted(policy: &Policy, proposal: &Proposal) -> String {
     let what = clean(&proposal.to_string(), 200);
     let name = clean(&policy.name, 60);
     let allowed = match proposal {
-        Proposal::Docker { verb, target, .. } => target.parse().is_ok_and(|t| policy.grants.allows_docker(*verb, &t, &BTreeMap::new())),
+        Proposal::Docker { verb, target, .. } => {
+            target.parse().is_ok_and(|t| policy.grants.allows_docker(*verb, &t, &BTreeMap::new()))
+        }
         Proposal::Playbook { name, .. } => policy.grants.ansible.iter().any(|grant| grant.playbook == *name),
     };
     if allowed { format!("{what} (granted to {name})") } else { format!("{what}, but REFUSED: {name} has no grant for it") }

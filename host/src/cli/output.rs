@@ -55,5 +55,9 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
 
 /// Emphasised on a terminal, plain elsewhere.
 pub(super) fn bold(text: &str) -> String {
-    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[1m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

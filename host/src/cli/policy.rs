@@ -113,7 +113,10 @@ impl Bench {
         if self.output == Output::Json {
             json(&value!({ "decisions": self.decisions, "p50_us": p50, "p99_us": p99, "max_us": worst }))?;
         } else {
-            line(format!("{} decisions, each in a fresh sandbox: p50 {p50:.1} µs, p99 {p99:.1} µs, slowest {worst:.1} µs", self.decisions));
+            line(format!(
+                "{} decisions, each in a fresh sandbox: p50 {p50:.1} µs, p99 {p99:.1} µs, slowest {worst:.1} µs",
+                self.decisions
+            ));
         }
         Ok(End::Fine)
     }
@@ -126,10 +129,11 @@ fn micros(time: Duration) -> f64 {
 /// A sample alert like the tutorial's.
 fn brief(settings: serde_json::Value) -> anyhow::Result<Brief> {
     let now = Time::now();
-    let labels: Labels = [("alertname", "NginxDown"), ("container", "nginx-demo"), ("instance", "http://nginx-demo:80"), ("severity", "critical")]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let labels: Labels =
+        [("alertname", "NginxDown"), ("container", "nginx-demo"), ("instance", "http://nginx-demo:80"), ("severity", "critical")]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
     let target: Target = "local/nginx-demo".parse().map_err(anyhow::Error::msg)?;
     Ok(Brief {
         id: IncidentId { key: Key::of(Family::Prometheus, &labels, &[]), n: 1 },

@@ -123,7 +123,9 @@ fn decided(answer: &Answer) -> String {
 
 fn details(event: &Event) -> Vec<String> {
     match event {
-        Event::Decided(answer) => answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect(),
+        Event::Decided(answer) => {
+            answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect()
+        }
         Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
         _ => Vec::new(),
     }

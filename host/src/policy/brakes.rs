@@ -22,7 +22,8 @@ pub struct PerWindow {
 impl<'de> Deserialize<'de> for PerWindow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parts = text.split_once(" per ").and_then(|(limit, window)| Some((limit.trim().parse().ok()?, parse_duration(window).ok()?)));
+        let parts =
+            text.split_once(" per ").and_then(|(limit, window)| Some((limit.trim().parse().ok()?, parse_duration(window).ok()?)));
         let (limit, window) =
             parts.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no limit: write for instance `5 per 30m`")))?;
         Ok(Self { limit, window })

@@ -60,7 +60,8 @@ impl Containers {
     pub fn parse(text: &str) -> Result<Self, String> {
         let expected = || format!("`{text}` names no containers: write docker-host/container, such as local/nginx-*");
         let (host, pattern) = text.split_once('/').ok_or_else(expected)?;
-        let host = host.parse().map_err(|_| format!("{} (the host is a key of docker.hosts, `*` is not allowed in it)", expected()))?;
+        let host =
+            host.parse().map_err(|_| format!("{} (the host is a key of docker.hosts, `*` is not allowed in it)", expected()))?;
         let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '*');
         if pattern.is_empty() || !pattern.chars().all(ok) {
             return Err(expected());

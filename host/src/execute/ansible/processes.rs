@@ -194,7 +194,7 @@ mod tests {
         // The shell ends at once; what it leaves has another session and no parent, and ignores SIGTERM.
         let mut child = shell("setsid sh -c 'trap \"\" TERM; sleep 300; sleep 300' & exit 0", &token);
         child.wait().unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(200)).await;
         let mut family = Family::new("i-1-1", &token);
         assert_eq!(family.look(), 2);
         assert_eq!(Family::new("i-1-1", "another").look(), 0);
@@ -206,7 +206,7 @@ mod tests {
     async fn a_child_without_the_mark_is_found_through_its_parent() {
         let token = uuid::Uuid::new_v4().to_string();
         let mut child = shell("env -i setsid sleep 300 & wait", &token);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(200)).await;
         let mut family = Family::new("i-1-1", &token).with_root(Some(child.id()));
         assert_eq!(family.look(), 2);
         assert_eq!(family.end().await, 0);
