@@ -233,7 +233,8 @@ async fn a_missing_program_says_what_to_install() {
 #[tokio::test]
 async fn the_deadline_ends_everything_that_was_started() {
     let mut world = World::new();
-    world.settings.deadline = Duration::from_secs(20);
+    // Long enough for Ansible to get to its task on a busy machine.
+    world.settings.deadline = Duration::from_secs(45);
     let seconds = own_seconds(1).to_string();
     let variables = json!({"counter": world.path("counter"), "seconds": seconds});
     let running = action("sleeps.yml", "web", variables);
@@ -242,11 +243,11 @@ async fn the_deadline_ends_everything_that_was_started() {
     let (outcome, ()) = tokio::join!(carry(&world.settings, &runs, PERMIT, &running), async {
         until("both sleepers", || processes_with(&format!("sleep {seconds}")).len() >= 3).await;
     });
-    assert!(begun.elapsed() < Duration::from_secs(45), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(90), "it took {:?}", begun.elapsed());
     assert_eq!(outcome.ending, Ending::TimedOut);
     assert_eq!(
         outcome.message,
-        "playbook sleeps.yml on web had not ended within 20.0 s; it was in task Take a while, and all its processes were ended"
+        "playbook sleeps.yml on web had not ended within 45.0 s; it was in task Take a while, and all its processes were ended"
     );
     assert_eq!(outcome.output, ["task Count: changed on web"]);
     assert_eq!(processes_with(&seconds), Vec::<String>::new());

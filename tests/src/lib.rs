@@ -5,11 +5,13 @@
 mod ansible;
 mod components;
 mod config;
+mod crash;
 mod docker;
 mod doors;
 mod engine;
 mod flow;
 mod host;
+mod house;
 mod incident;
 mod journal;
 mod matchers;

@@ -145,8 +145,35 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// Checks that a policy fits the configuration it will run with.
-pub(super) fn policy_within(_config: &Config, source: &Source, _policy: &Policy) -> Vec<Problem> {
-    Checks::of(source).found()
+pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -> Vec<Problem> {
+    let mut checks = Checks::of(source);
+    let unknown = policy.grants.containers().map(|grant| grant.host()).find(|host| !config.docker.hosts.contains_key(host));
+    if let Some(host) = unknown {
+        let known: Vec<&str> = config.docker.hosts.keys().map(|host| host.as_str()).collect();
+        let message = format!("Docker host `{host}` is not configured, so this can never be granted");
+        checks.wrong("grants.docker", message, format!("docker.hosts in paramedic.yaml has: {}", known.join(", ")));
+    }
+    let Some(grant) = policy.grants.ansible.first() else { return checks.found() };
+    match &config.ansible {
+        None => checks.wrong(
+            "grants.ansible",
+            format!("{} is granted, and no playbooks are configured", grant.playbook),
+            "add `ansible: {playbooks: ..., profiles: {default: {inventory: ...}}}` to paramedic.yaml",
+        ),
+        Some(ansible) => {
+            let unknown =
+                policy.grants.ansible.iter().map(|grant| &grant.profile).find(|name| !ansible.profiles.contains_key(*name));
+            if let Some(name) = unknown {
+                let message = format!("ansible profile `{name}` is not configured");
+                checks.wrong(
+                    "grants.ansible",
+                    message,
+                    "add it under ansible.profiles in paramedic.yaml, or name another with `profile:`",
+                );
+            }
+        }
+    }
+    checks.found()
 }
 
 /// Checks that no two policies have one name.

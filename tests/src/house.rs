@@ -1,0 +1,116 @@
+//! Rules of the house that a machine can hold: which room may name which, and no forgotten test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
+const FLOORS: [&[&str]; 6] = [
+    &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
+    &["journal", "look"],
+    &["receive", "decide", "authorise", "execute", "verify"],
+    &["healer"],
+    &["config", "server", "api"],
+    &["cli"],
+];
+
+/// What is handed over between two steps of the flow, or joins two rooms of one floor: (room, other room, the only name).
+const HANDED_OVER: [(&str, &str, &str); 2] = [("execute", "authorise", "Permit"), ("config", "server", "")];
+
+fn host() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Every `crate::room::Name` in a file, outside of comments.
+fn named(text: &str) -> Vec<(String, String)> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    code.split("crate::")
+        .skip(1)
+        .map(|rest| {
+            let room = word(rest);
+            let name = rest.get(room.len()..).and_then(|rest| rest.strip_prefix("::")).map(word).unwrap_or_default();
+            (room, name)
+        })
+        .collect()
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in rust_files(&host()) {
+        let inside = path.strip_prefix(host()).unwrap().to_owned();
+        let room = inside.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let own = floor(&room).unwrap_or_else(|| panic!("room {room} has no floor: give it one in FLOORS"));
+        for (other, name) in named(&std::fs::read_to_string(&path).unwrap()) {
+            seen += 1;
+            let handed = HANDED_OVER.iter().any(|(a, b, n)| *a == room && *b == other && (*n == name || n.is_empty()));
+            let Some(theirs) = floor(&other) else { continue };
+            // On the ground floor words build on one another; there Rust itself refuses nothing worse.
+            let allowed = room == other || theirs < own || (own == 0 && theirs == 0) || handed;
+            if !allowed {
+                wrong.push(format!("{}: {room} names {other}::{name}", inside.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} imports were read: does this test still read what it should?");
+    assert!(wrong.is_empty(), "imports go from the later rooms to the earlier ones, never back:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_authorisation_makes_permits_and_only_the_journal_proves() {
+    for path in rust_files(&host()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let inside = path.strip_prefix(host()).unwrap().display().to_string();
+        assert!(!text.contains("Permit {") || inside == "authorise.rs", "{inside} makes a Permit");
+        assert!(!text.contains("Journalled {") || inside == "journal.rs", "{inside} makes a Journalled");
+    }
+}
+
+#[test]
+fn nothing_in_the_host_knows_nginx_but_its_examples() {
+    let shown: [&str; 2] = ["cli/policy.rs", "cli/alert.rs"];
+    for path in rust_files(&host()) {
+        let inside = path.strip_prefix(host()).unwrap().display().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains('`'));
+        let known = lines.filter(|line| line.to_lowercase().contains("nginx")).filter(|line| !line.contains("such as"));
+        let known: Vec<&str> = known.collect();
+        assert!(known.is_empty() || shown.contains(&inside.as_str()), "{inside} knows nginx: {known:?}");
+    }
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let list = std::fs::read_to_string(folder.join("lib.rs")).unwrap();
+    let mut names = BTreeMap::new();
+    for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().trim_end_matches(".rs").to_owned();
+        names.insert(name, entry.path());
+    }
+    names.remove("lib");
+    let forgotten: Vec<_> = names.keys().filter(|name| !list.contains(&format!("mod {name};"))).collect();
+    assert!(forgotten.is_empty(), "not in tests/src/lib.rs: {forgotten:?}");
+}
