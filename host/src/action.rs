@@ -336,6 +336,9 @@ pub struct Outcome {
     pub ending: Ending,
     /// One sentence; holds the engine's or the playbook's own error text. At most 4000 characters.
     pub message: String,
+    /// True when something may have been changed, however it ended: then it is looked at before anything else is done.
+    #[serde(default)]
+    pub touched: bool,
     /// Lines of output that were kept, bounded; terminal escapes are gone.
     #[serde(default)]
     pub output: Vec<String>,

@@ -157,7 +157,7 @@ impl Authoriser {
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
-            Appended::Fenced => Err(JournalError::NotDone("another server has taken over this journal".to_owned())),
+            Appended::Fenced => Err(JournalError::fenced()),
         }
     }
 
@@ -202,12 +202,23 @@ impl Authoriser {
     /// # Errors
     /// The refusal or the hold.
     pub async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
+        self.fits(proposals)?;
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
         }
         self.may_now(claim, &checked).await?;
         Ok(checked.into_iter().map(|(action, _)| action).collect())
+    }
+
+    /// An act that is larger than the brakes ever allow would be held for ever.
+    fn fits(&self, proposals: &[Proposal]) -> Result<(), Stop> {
+        let limit = self.brakes.actions.limit;
+        if proposals.len() <= usize::try_from(limit).unwrap_or(usize::MAX) {
+            return Ok(());
+        }
+        let message = format!("one act of {} actions is more than brakes.actions ever allows ({limit})", proposals.len());
+        Err(Stop::Refused { proposal: proposals[0].clone(), rule: Rule::HourlyLimit, message })
     }
 
     /// May this ever be done? Gives the action with the container it is about, if that is there.
@@ -293,7 +304,11 @@ impl Authoriser {
         self.silenced(claim).await
     }
 
-    fn halted(&self) -> Result<(), Stop> {
+    /// Is everything halted?
+    ///
+    /// # Errors
+    /// The hold that says so.
+    pub fn halted(&self) -> Result<(), Stop> {
         match self.halt_file.try_exists() {
             Ok(false) => Ok(()),
             Ok(true) => {
@@ -306,7 +321,7 @@ impl Authoriser {
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
         let max = claim.policy.max_age.unwrap_or(self.max_age);
-        let age = claim.incident.opened_at.since(claim.incident.alert.starts_at);
+        let age = claim.incident.opened_at.min(Time::now()).since(claim.incident.alert.starts_at);
         if claim.incident.taken_by_person || age <= max {
             return Ok(());
         }
@@ -355,6 +370,7 @@ async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Resul
     };
     match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
+        Appended::Fenced => Err(JournalError::fenced()),
         _ => Ok(Authorised::Again),
     }
 }

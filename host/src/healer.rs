@@ -5,16 +5,18 @@
 //! cancelled, what was begun is found out. Absent on purpose: rules of any kind; they live in the rooms that are called from here.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerHost, DockerVerb, Kind, Proposal, Target};
-use crate::alert::{IncidentId, Status};
+use crate::alert::{IncidentId, Status, Via};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
 use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
@@ -57,6 +59,8 @@ pub struct Healer {
     pub executor: Executor,
     /// Looks whether it helped.
     pub verifier: Verifier,
+    /// Held while an incident that a brake had held is asked and authorised again: one at a time.
+    pub turn: Mutex<()>,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -108,7 +112,11 @@ impl Healer {
         let (healer, notify) = (Arc::clone(self), Arc::new(Notify::new()));
         stories.insert(id.clone(), Arc::clone(&notify));
         tasks.spawn(async move {
-            healer.story(&id, &notify).await;
+            // A panic is a fault of ours, and no reason to leave an incident alone: what was begun is found out.
+            while AssertUnwindSafe(healer.story(&id, &notify)).catch_unwind().await.is_err() && !healer.shutdown.is_requested() {
+                error!(incident = %id, "A story broke off by a fault in Paramedic; it goes on");
+                let _ = healer.rest(&notify, MAX_BACKOFF).await;
+            }
             id
         });
     }
@@ -144,8 +152,11 @@ impl Healer {
             Step::ClearOr(trigger) => self.clear_or_ask(&incident, trigger, news).await?,
             Step::Escalate(message) => self.escalate(&incident, message).await?,
             Step::Close(how) => self.close(&incident, how, closing_words(&incident)).await?,
-            Step::Rest { until, then } => self.wait(&incident, until, then, news).await?,
-            Step::Done => return Ok(Then::Over),
+            Step::Rest { until, then } => self.wait(&incident, until, then, permits, news).await?,
+            Step::Done => {
+                self.intake.forget(id);
+                return Ok(Then::Over);
+            }
         }
         Ok(Then::GoOn)
     }
@@ -156,7 +167,11 @@ impl Healer {
         let asked = Event::Asked { trigger, targets: targets.clone() };
         let append = Append::new(incident.id.clone(), Some(incident.seq), vec![asked]);
         let question = Question { incident: incident.clone(), trigger, targets };
-        let Ok(question) = self.journal.prove(append, question).await? else { return Ok(()) };
+        let question = match self.journal.prove(append, question).await? {
+            Ok(question) => question,
+            Err(Appended::Fenced) => return Err(JournalError::fenced()),
+            Err(_) => return Ok(()),
+        };
         let answers = self.decider.decide(&question).await;
         for answer in &answers {
             log_answer(incident, answer);
@@ -228,6 +243,9 @@ impl Healer {
         let Some(permit) = permits.remove(&intent) else {
             return self.executor.cancel(incident, intent, "Paramedic was stopped before it began").await;
         };
+        if self.authoriser.halted().is_err() {
+            return self.executor.cancel(incident, intent, "everything was halted before it began").await;
+        }
         info!(incident = %incident.id, action = %permit.action(), "Acting");
         self.executor.execute(permit, incident).await
     }
@@ -244,6 +262,8 @@ impl Healer {
     }
 
     async fn verify(&self, incident: &Incident, attempt: u32, since: Time) -> Result<(), JournalError> {
+        // The journal's clock may once have been ahead; the detectors' clocks are not.
+        let since = since.min(Time::now());
         let settings = self.owner(incident).await.map(|(loaded, _)| loaded.policy.verify.clone()).unwrap_or_default();
         let started = incident.attempts.last().map_or(since, |attempt| attempt.started_at);
         let looked_at = started_target(incident);
@@ -291,7 +311,10 @@ impl Healer {
     async fn close(&self, incident: &Incident, how: Closing, message: String) -> Result<(), JournalError> {
         info!(incident = %incident.id, alert = incident.alert.name(), ?how, %message, "Closed");
         let append = Append::new(incident.id.clone(), Some(incident.seq), vec![Event::Closed { how, message }]);
-        self.intake.close(append).await.map(drop)
+        match self.intake.close(append).await? {
+            Appended::Fenced => Err(JournalError::fenced()),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing to do for now: wait for news, for the moment that was named, or for the alert to go away.
@@ -300,6 +323,7 @@ impl Healer {
         incident: &Incident,
         until: Option<Time>,
         then: Option<Trigger>,
+        permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
         if let Some(message) = self.gone(incident).await {
@@ -313,7 +337,14 @@ impl Healer {
                 {
                     return self.rest(news, LOOK_AGAIN).await;
                 }
-                self.ask(incident, Trigger::HoldOver).await
+                // When a brake lets go, one of those that it held goes first; the others look again later.
+                let Ok(_turn) = self.turn.try_lock() else { return self.rest(news, LOOK_AGAIN).await };
+                self.ask(incident, Trigger::HoldOver).await?;
+                let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+                match incident.next() {
+                    Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+                    _ => Ok(()),
+                }
             }
             (Some(trigger), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
             _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
@@ -338,7 +369,14 @@ impl Healer {
 
     /// What the sources list about this alert.
     fn fires(&self, incident: &Incident) -> Fires {
-        self.sight.fires(&incident.id.key)
+        let listed = incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus));
+        match self.sight.fires(&incident.id.key) {
+            // A source that never listed it (another Alertmanager's alert, Grafana's) does not clear it by listing nothing.
+            Fires::No { .. } if !listed => {
+                Fires::CannotTell { reason: "no source that is looked at has ever listed it".to_owned() }
+            }
+            fires => fires,
+        }
     }
 
     /// Why it is gone, if it is: no reachable source fires, or it is positively seen to be over. Never a claim that anything helped.
@@ -348,7 +386,7 @@ impl Healer {
             Fires::No { quiet, .. } if quiet >= QUIET => {
                 Some(format!("no reachable source has listed it for {} s", quiet.as_secs()))
             }
-            Fires::No { .. } => match self.verifier.look(&incident.alert, incident.opened_at).await {
+            Fires::No { .. } => match self.verifier.look(&incident.alert, incident.opened_at.min(Time::now())).await {
                 Seen::Healthy(message) => Some(message),
                 _ => None,
             },
@@ -368,7 +406,7 @@ impl Healer {
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {
         match self.journal.append(append).await? {
-            Appended::Fenced => Err(JournalError::NotDone("another server has taken over this journal".to_owned())),
+            Appended::Fenced => Err(JournalError::fenced()),
             // A conflict means that somebody wrote meanwhile: the story reads again and decides again.
             _ => Ok(()),
         }

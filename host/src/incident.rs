@@ -462,7 +462,7 @@ impl Attempt {
 
     /// True when it failed in a way that leaves nothing to look at: nothing of it may have taken effect.
     fn failed_cleanly(&self) -> bool {
-        !self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed))
+        !self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed || o.touched))
     }
 }
 

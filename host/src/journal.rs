@@ -172,6 +172,13 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// What a server says whose journal was taken over by another one.
+    pub(crate) fn fenced() -> Self {
+        Self::NotDone("another server has taken over this journal: stop one of the two".to_owned())
+    }
+}
+
 /// A line of the listing of incidents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

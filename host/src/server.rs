@@ -70,6 +70,7 @@ impl Server {
             verifier: Verifier::new(sources),
             engines,
             journal,
+            turn: tokio::sync::Mutex::default(),
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind(config.listen)
@@ -108,8 +109,17 @@ impl Server {
                 poller.run(hear).await;
             }
         };
-        let doors = self.doors.serve(self.listener, self.shutdown.clone());
-        let healer = self.healer.run(self.nudges, self.config.shutdown_within);
+        // When either of them ends, for whatever reason, nobody may go on accepting what nobody works on.
+        let doors = async {
+            let served = self.doors.serve(self.listener, self.shutdown.clone()).await;
+            self.shutdown.request();
+            served
+        };
+        let healer = async {
+            let healed = self.healer.run(self.nudges, self.config.shutdown_within).await;
+            self.shutdown.request();
+            healed
+        };
         let shutdown = self.shutdown.clone();
         let poll = async move {
             tokio::select! { () = poll => {}, () = shutdown.requested() => {} }

@@ -58,7 +58,7 @@ fn intended(attempt: u32, intent: u32) -> Event {
 }
 
 fn ended(intent: u32, ending: Ending) -> Event {
-    Event::Ended { intent, outcome: Outcome { ending, message: String::new(), output: Vec::new() } }
+    Event::Ended { intent, outcome: Outcome { ending, message: String::new(), touched: false, output: Vec::new() } }
 }
 
 fn verified(verdict: Verdict) -> Event {
@@ -126,6 +126,14 @@ fn an_attempt_that_may_have_had_an_effect_is_looked_at_first() {
         let story = [opened(), asked(Trigger::Alert), acts(), intended(1, 1), Event::Begun { intent: 1 }, ended(1, ending)];
         assert!(matches!(next(&story), Step::Verify { attempt: 1, .. }), "{ending:?}");
     }
+}
+
+#[test]
+fn an_attempt_that_failed_after_it_changed_something_is_looked_at_first() {
+    let outcome = Outcome { ending: Ending::Failed, message: String::new(), touched: true, output: Vec::new() };
+    let halfway = Event::Ended { intent: 1, outcome };
+    let story = [opened(), asked(Trigger::Alert), acts(), intended(1, 1), Event::Begun { intent: 1 }, halfway];
+    assert!(matches!(next(&story), Step::Verify { attempt: 1, .. }));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn intent(progress: Progress) -> Intent {
 }
 
 fn ended(ending: Ending) -> Progress {
-    Progress::Ended(Outcome { ending, message: "exit\u{1b}[31m".into(), output: Vec::new() })
+    Progress::Ended(Outcome { ending, message: "exit\u{1b}[31m".into(), touched: false, output: Vec::new() })
 }
 
 fn attempt(intents: Vec<Intent>, verdict: Option<Verdict>) -> Attempt {

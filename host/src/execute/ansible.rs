@@ -40,7 +40,7 @@ pub fn unconfigured() -> Outcome {
 }
 
 fn failed(message: String) -> Outcome {
-    Outcome { ending: Ending::Failed, message: clean(&message, 4_000), output: Vec::new() }
+    Outcome { ending: Ending::Failed, message: clean(&message, 4_000), touched: false, output: Vec::new() }
 }
 
 /// Runs the playbook of `action`, once, and waits for its end or its deadline. `runs` is the folder of all runs, `permit` the name of
@@ -160,7 +160,7 @@ fn timed_out(run: &Run, name: &str, host: &InventoryHost, deadline: Duration, le
     let task = report.task.as_ref().map_or_else(|| "before its first task".to_owned(), |task| format!("in task {task}"));
     let took = print_duration(deadline);
     let message = format!("playbook {name} on {host} had not ended within {took}; it was {task}, and {}", ending_of(left));
-    Outcome { ending: Ending::TimedOut, message: clean(&message, 4_000), output: report.output(&run.complaints()) }
+    Outcome { ending: Ending::TimedOut, message: clean(&message, 4_000), touched: true, output: report.output(&run.complaints()) }
 }
 
 fn ending_of(left: usize) -> String {
@@ -230,7 +230,7 @@ async fn await_others(run: &Run, deadline: Duration, begun_at: Time) -> Option<u
 
 fn interrupted(message: &str, output: Vec<String>) -> Outcome {
     let message = format!("Paramedic was stopped while it ran a playbook; {message}");
-    Outcome { ending: Ending::Interrupted, message: clean(&message, 4_000), output }
+    Outcome { ending: Ending::Interrupted, message: clean(&message, 4_000), touched: true, output }
 }
 
 #[cfg(test)]

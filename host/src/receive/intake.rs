@@ -55,11 +55,21 @@ impl Intake {
     /// # Errors
     /// When something could not be made durable: the sender has to come again.
     pub async fn hear(&self, via: Via, alerts: Vec<Alert>) -> Result<(), JournalError> {
-        stream::iter(alerts).map(|alert| self.hear_one(via, alert)).buffer_unordered(AT_ONCE).try_collect().await
+        // Replicas may differ in what they say of one alert: firing wins, and each key is written once.
+        let mut by_key: HashMap<Key, Alert> = HashMap::new();
+        for alert in alerts {
+            let key = Key::of(alert.family, &alert.labels, &self.drop);
+            if alert.status == Status::Firing {
+                by_key.insert(key, alert);
+            } else {
+                by_key.entry(key).or_insert(alert);
+            }
+        }
+        let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
+        stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await
     }
 
-    async fn hear_one(&self, via: Via, alert: Alert) -> Result<(), JournalError> {
-        let key = Key::of(alert.family, &alert.labels, &self.drop);
+    async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {
         for _ in 0..TRIES {
             let known = self.lock().get(&key).cloned();
             let done = match known {
@@ -80,7 +90,9 @@ impl Intake {
     /// An incident is open: only a door that changes its mind is news. `true` when nothing is left to do.
     async fn refresh(&self, key: &Key, known: &Known, via: Via, alert: &Alert) -> Result<bool, JournalError> {
         let before = known.said.get(&via).copied();
-        if before == Some(alert.status) || (before.is_none() && alert.status == Status::Firing) {
+        // That a list holds it is written down once: only what was ever listed can be missed there.
+        let list = matches!(via, Via::Alertmanager | Via::Prometheus);
+        if before == Some(alert.status) || (before.is_none() && alert.status == Status::Firing && !list) {
             return Ok(true);
         }
         let heard = Event::Heard { alert: alert.clone(), via };
@@ -93,7 +105,7 @@ impl Intake {
                 let _ = self.nudge.send(known.id.clone());
                 Ok(true)
             }
-            Appended::Fenced => Err(fenced()),
+            Appended::Fenced => Err(JournalError::fenced()),
             Appended::Conflict { .. } | Appended::Braked { .. } => {
                 self.lock().remove(key);
                 Ok(false)
@@ -124,7 +136,7 @@ impl Intake {
                 let _ = self.nudge.send(id);
                 Ok(true)
             }
-            Appended::Fenced => Err(fenced()),
+            Appended::Fenced => Err(JournalError::fenced()),
             Appended::Conflict { .. } | Appended::Braked { .. } => Ok(false),
         }
     }
@@ -135,7 +147,9 @@ impl Intake {
             return Ok(false);
         }
         let Some(last) = self.journal.incident(last).await? else { return Ok(false) };
-        let old = alert.starts_at <= last.updated_at && Time::now().since(last.updated_at) < ECHO;
+        let now = Time::now();
+        // A journal whose clock was once ahead proves nothing here.
+        let old = last.updated_at <= now && alert.starts_at <= last.updated_at && now.since(last.updated_at) < ECHO;
         Ok(old && last.closing() == Some(Closing::Healed))
     }
 
@@ -143,8 +157,22 @@ impl Intake {
     async fn remember(&self, id: &IncidentId) -> Result<(), JournalError> {
         if let Some(incident) = self.journal.incident(id).await? {
             self.adopt(&incident);
+            // Whoever wrote it may not have lived to say so; a story that knows already is not disturbed.
+            let _ = self.nudge.send(id.clone());
+        }
+        // It may have been closed between reading and adopting.
+        if !self.journal.latest(&id.key).await?.is_some_and(|listed| listed.open && listed.id == *id) {
+            self.forget(id);
         }
         Ok(())
+    }
+
+    /// Forgets an incident that is over.
+    pub fn forget(&self, id: &IncidentId) {
+        let mut known = self.lock();
+        if known.get(&id.key).is_some_and(|known| known.id == *id) {
+            known.remove(&id.key);
+        }
     }
 
     /// Learns an incident that was open when the server started.
@@ -179,8 +207,4 @@ impl Intake {
         // Nothing panics while it is held; and the map is only a cache of the journal.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn fenced() -> JournalError {
-    JournalError::NotDone("another server has taken over this journal".to_owned())
 }

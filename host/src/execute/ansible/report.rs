@@ -115,6 +115,8 @@ pub(super) struct Report {
     failure: Option<(String, String)>,
     /// The counts of every host, once it has ended.
     pub(super) stats: Option<BTreeMap<String, Counts>>,
+    /// True once a task said that it changed something.
+    changed: bool,
     lines: VecDeque<String>,
     left_out: usize,
 }
@@ -154,6 +156,7 @@ impl Report {
         if matches!(status, Status::Failed | Status::Unreachable) {
             self.failure = Some((task.clone(), clean(&told, 2_000)));
         }
+        self.changed |= matches!(status, Status::Changed);
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
             self.left_out += 1;
@@ -183,7 +186,7 @@ impl Report {
             None => (Ending::Succeeded, format!("playbook {name} ended: {}", self.print_stats().unwrap_or_default())),
         };
         let complaints = if ending == Ending::Failed { complaints } else { &[] };
-        Outcome { ending, message: clean(&message, MAX_MESSAGE), output: self.output(complaints) }
+        Outcome { ending, message: clean(&message, MAX_MESSAGE), touched: self.changed, output: self.output(complaints) }
     }
 
     fn fault(&self, name: &str, host: &InventoryHost, exit: Exit, complaints: &[String]) -> Option<String> {
