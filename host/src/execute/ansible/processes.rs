@@ -188,15 +188,23 @@ mod tests {
         Command::new("sh").args(["-c", script]).env(INTENT, "i-1-1").env(RUN, token).spawn().unwrap()
     }
 
+    /// The sleepers need a moment to become what they are.
+    async fn until_two(family: &mut Family) {
+        let begun = Instant::now();
+        while family.look() != 2 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{family:?}");
+            sleep(PAUSE).await;
+        }
+    }
+
     #[tokio::test]
     async fn the_mark_finds_who_left_the_group_and_lost_its_parent() {
         let token = uuid::Uuid::new_v4().to_string();
         // The shell ends at once; what it leaves has another session and no parent, and ignores SIGTERM.
         let mut child = shell("setsid sh -c 'trap \"\" TERM; sleep 300; sleep 300' & exit 0", &token);
         child.wait().unwrap();
-        sleep(Duration::from_millis(200)).await;
         let mut family = Family::new("i-1-1", &token);
-        assert_eq!(family.look(), 2);
+        until_two(&mut family).await;
         assert_eq!(Family::new("i-1-1", "another").look(), 0);
         assert_eq!(family.clone().end().await, 0);
         assert_eq!(family.look(), 0);
@@ -206,9 +214,8 @@ mod tests {
     async fn a_child_without_the_mark_is_found_through_its_parent() {
         let token = uuid::Uuid::new_v4().to_string();
         let mut child = shell("env -i setsid sleep 300 & wait", &token);
-        sleep(Duration::from_millis(200)).await;
         let mut family = Family::new("i-1-1", &token).with_root(Some(child.id()));
-        assert_eq!(family.look(), 2);
+        until_two(&mut family).await;
         assert_eq!(family.end().await, 0);
         child.wait().unwrap();
     }
