@@ -29,17 +29,31 @@ pub mod incident;
 pub mod policy;
 pub mod shutdown;
 pub mod telemetry;
+
 // The record, and the eyes: what can be read of the world, never changed.
 pub mod journal;
 pub mod look;
-// The five steps, in the order of the flow.
-pub mod authorise;
-pub mod decide;
-pub mod execute;
+
+// The five steps, in the order of the flow: take alerts in,
 pub mod receive;
+
+// ask the policies,
+pub mod decide;
+
+// say yes or no,
+pub mod authorise;
+
+// do what was allowed,
+pub mod execute;
+
+// look whether it helped.
 pub mod verify;
-// Who knows the order, and who gathers and shows.
-pub mod cli;
-pub mod config;
+
+// Who knows that order.
 pub mod healer;
+
+// Who gathers the settings, puts the rooms together and shows them.
+pub mod config;
 pub mod server;
+
+pub mod cli;

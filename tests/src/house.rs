@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["journal", "look"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer"],
-    &["config", "server", "api"],
+    &["config"],
+    &["server", "api"],
     &["cli"],
 ];
 
-/// What is handed over between two steps of the flow, or joins two rooms of one floor: (room, other room, the only name).
-const HANDED_OVER: [(&str, &str, &str); 2] = [("execute", "authorise", "Permit"), ("config", "server", "")];
+/// What is handed over between two steps of the flow: (room, earlier room, the only name).
+const HANDED_OVER: [(&str, &str, &str); 1] = [("execute", "authorise", "Permit")];
 
 fn host() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src")
@@ -64,7 +65,7 @@ fn imports_go_one_way() {
         let own = floor(&room).unwrap_or_else(|| panic!("room {room} has no floor: give it one in FLOORS"));
         for (other, name) in named(&std::fs::read_to_string(&path).unwrap()) {
             seen += 1;
-            let handed = HANDED_OVER.iter().any(|(a, b, n)| *a == room && *b == other && (*n == name || n.is_empty()));
+            let handed = HANDED_OVER.iter().any(|(a, b, n)| *a == room && *b == other && *n == name);
             let Some(theirs) = floor(&other) else { continue };
             // On the ground floor words build on one another; there Rust itself refuses nothing worse.
             let allowed = room == other || theirs < own || (own == 0 && theirs == 0) || handed;
@@ -89,7 +90,7 @@ fn only_authorisation_makes_permits_and_only_the_journal_proves() {
 
 #[test]
 fn nothing_in_the_host_knows_nginx_but_its_examples() {
-    let shown: [&str; 2] = ["cli/policy.rs", "cli/alert.rs"];
+    let shown: [&str; 2] = ["cli/policy.rs", "cli/alert.rs", "alert/matchers.rs"];
     for path in rust_files(&host()) {
         let inside = path.strip_prefix(host()).unwrap().display().to_string();
         let text = std::fs::read_to_string(&path).unwrap();
