@@ -118,3 +118,12 @@ fn hostile_files_are_refused_quickly_and_shown_harmlessly() {
     let missing = config::load(&folder.path().join("nothing.yaml")).unwrap_err().to_string();
     assert!(missing.contains("cannot be read") && missing.contains("hint:"), "{missing}");
 }
+
+#[test]
+fn what_is_shipped_is_well_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let policies = config::load_policies(&root.join("policies")).unwrap();
+    assert!(!policies.is_empty());
+    let stack = config::load(&root.join("stack/paramedic/paramedic.yaml")).unwrap();
+    assert!(!stack.listen.ip().is_loopback() && stack.auth.token_file.is_some());
+}
