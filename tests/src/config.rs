@@ -51,6 +51,17 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(config.data, fixtures().join("good/state"));
     assert_eq!(config.plugins, Path::new("/opt/plugins"));
     assert_eq!(config.identity.drop, ["replica"]);
+    assert_eq!(config.auth.token_file, Some(fixtures().join("good/secrets/token")));
+    let ansible = config.ansible.as_ref().unwrap();
+    assert_eq!(ansible.playbooks, fixtures().join("good/playbooks"));
+    assert_eq!(ansible.profiles["default"].inventory, fixtures().join("good/hosts.yml"));
+    let prometheus = config.prometheus.as_ref().unwrap();
+    assert_eq!(prometheus.url.to_string(), "http://localhost:9090");
+    assert_eq!(prometheus.bearer_token_file, Some("/etc/prometheus.token".into()));
+    assert_eq!(config.alertmanager.as_ref().unwrap().url.to_string(), "http://localhost:9093");
+    let hosts: Vec<_> = config.docker.hosts.keys().map(ToString::to_string).collect();
+    assert_eq!(hosts, ["edge", "local"]);
+    assert_eq!(config.targets.0.len(), 1);
     assert_eq!(config.brakes.attempts.limit, 3);
     assert_eq!(config.brakes.actions.limit, 10, "what is left out keeps its default");
     assert_eq!(config.max_age, Duration::from_secs(600));
@@ -106,4 +117,13 @@ fn hostile_files_are_refused_quickly_and_shown_harmlessly() {
     }
     let missing = config::load(&folder.path().join("nothing.yaml")).unwrap_err().to_string();
     assert!(missing.contains("cannot be read") && missing.contains("hint:"), "{missing}");
+}
+
+#[test]
+fn what_is_shipped_is_well_written() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let policies = config::load_policies(&root.join("policies")).unwrap();
+    assert!(!policies.is_empty());
+    let stack = config::load(&root.join("stack/paramedic/paramedic.yaml")).unwrap();
+    assert!(!stack.listen.ip().is_loopback() && stack.auth.token_file.is_some());
 }

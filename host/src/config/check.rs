@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::words::{did_you_mean, split_hint};
 use super::yaml::Source;
 use super::{Config, LoadedPolicy, Problem};
+use crate::action::DockerHost;
 use crate::clock::print_duration;
+use crate::look::inventory::playbook_path;
 use crate::policy::Policy;
 use crate::policy::brakes::PerWindow;
+use crate::policy::grants::PlaybookGrant;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -40,6 +44,34 @@ impl<'a> Checks<'a> {
                 format!("{} is too {}", print_duration(length), if length < least { "short" } else { "long" }),
                 bounds,
             );
+        }
+    }
+
+    fn docker_host(&mut self, config: &Config, path: &str, host: &DockerHost) {
+        let known: Vec<&str> = config.docker.hosts.keys().map(DockerHost::as_str).collect();
+        if !known.contains(&host.as_str()) {
+            let message = format!("Docker host `{host}` is not configured{}", did_you_mean(host.as_str(), &known));
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            self.wrong(path, message, format!("add it under docker.hosts in paramedic.yaml; there now: {known}"));
+        }
+    }
+
+    fn playbook(&mut self, config: &Config, path: &str, grant: &PlaybookGrant) {
+        let Some(ansible) = &config.ansible else {
+            let hint = "add `ansible: {playbooks: ..., profiles: {default: {inventory: ...}}}` to paramedic.yaml";
+            return self.wrong(path, "no playbook can be run: Ansible is not configured", hint);
+        };
+        if !ansible.profiles.contains_key(&grant.profile) {
+            let known: Vec<&str> = ansible.profiles.keys().map(String::as_str).collect();
+            let message =
+                format!("Ansible profile `{}` is not configured{}", grant.profile, did_you_mean(&grant.profile, &known));
+            let hint = format!("add it under ansible.profiles in paramedic.yaml; there now: {}", known.join(", "));
+            self.wrong(&format!("{path}.profile"), message, hint);
+        }
+        if let Err(why) = playbook_path(ansible, &grant.playbook) {
+            let (message, hint) = split_hint(&why);
+            let hint = hint.unwrap_or_else(|| "give the path of a playbook inside ansible.playbooks".to_owned());
+            self.wrong(&format!("{path}.playbook"), message, hint);
         }
     }
 
@@ -83,10 +115,11 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
     checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
-    let hosts: Vec<_> = config.docker.hosts.keys().cloned().collect();
-    if let Some(host) = config.targets.unknown_hosts(&hosts).next() {
-        let hint = "use one of docker.hosts, or add it there";
-        checks.wrong("targets", format!("Docker host `{host}` is not configured"), hint);
+    for (i, rule) in config.targets.0.iter().enumerate() {
+        checks.docker_host(config, &format!("targets[{i}].docker"), &rule.docker.host);
+    }
+    if let Some(ansible) = &config.ansible {
+        checks.length("ansible.deadline", ansible.deadline, Duration::from_secs(1), DAY);
     }
     checks.found()
 }
@@ -144,34 +177,17 @@ fn is_variable(name: &str) -> bool {
         && !name.starts_with("ansible_")
 }
 
-/// Checks that a policy fits the configuration it will run with.
+/// Checks that a policy fits the configuration it will run with: a grant that can never apply is a mistake.
 pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -> Vec<Problem> {
     let mut checks = Checks::of(source);
-    let unknown = policy.grants.containers().map(|grant| grant.host()).find(|host| !config.docker.hosts.contains_key(host));
-    if let Some(host) = unknown {
-        let known: Vec<&str> = config.docker.hosts.keys().map(|host| host.as_str()).collect();
-        let message = format!("Docker host `{host}` is not configured, so this can never be granted");
-        checks.wrong("grants.docker", message, format!("docker.hosts in paramedic.yaml has: {}", known.join(", ")));
-    }
-    let Some(grant) = policy.grants.ansible.first() else { return checks.found() };
-    match &config.ansible {
-        None => checks.wrong(
-            "grants.ansible",
-            format!("{} is granted, and no playbooks are configured", grant.playbook),
-            "add `ansible: {playbooks: ..., profiles: {default: {inventory: ...}}}` to paramedic.yaml",
-        ),
-        Some(ansible) => {
-            let unknown =
-                policy.grants.ansible.iter().map(|grant| &grant.profile).find(|name| !ansible.profiles.contains_key(*name));
-            if let Some(name) = unknown {
-                let message = format!("ansible profile `{name}` is not configured");
-                checks.wrong(
-                    "grants.ansible",
-                    message,
-                    "add it under ansible.profiles in paramedic.yaml, or name another with `profile:`",
-                );
-            }
+    let docker = &policy.grants.docker;
+    for (verb, grants) in [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop)] {
+        for (i, grant) in grants.iter().enumerate() {
+            checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
+    }
+    for (i, grant) in policy.grants.ansible.iter().enumerate() {
+        checks.playbook(config, &format!("grants.ansible[{i}]"), grant);
     }
     checks.found()
 }

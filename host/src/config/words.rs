@@ -90,8 +90,9 @@ fn syntax_hint(error: &Error) -> String {
 }
 
 /// Rooms say `what is wrong: write this`; the second half is a hint.
-fn split_hint(text: &str) -> (String, Option<String>) {
-    let cut = [": write ", ": use ", ": leave ", ": add ", ": give "].iter().filter_map(|marker| text.find(marker)).min();
+pub(super) fn split_hint(text: &str) -> (String, Option<String>) {
+    let cut =
+        [": write ", "; write ", ": use ", ": leave ", ": add ", ": give "].iter().filter_map(|marker| text.find(marker)).min();
     match cut {
         Some(at) => (text[..at].to_owned(), Some(text[at + 2..].to_owned())),
         None => (text.to_owned(), None),
