@@ -45,7 +45,7 @@ finish() {
 }
 
 # Without these nothing below would mean anything.
-if ! stack/setup.sh tools engine base-image ansible wasm components secrets; then
+if ! stack/setup.sh tools engine base-image ansible monitors wasm components secrets; then
     failed=1 failures+=(setup)
     finish
 fi

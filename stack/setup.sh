@@ -8,6 +8,7 @@
 #   engine       a Docker engine that answers, and compose   components  rustfmt and clippy
 #   base-image   the image debian:bookworm-slim              deny        cargo-deny
 #   ansible      ansible-playbook on this machine            secrets     the token of the stack's alert senders
+#   monitors     Prometheus and Alertmanager, for the tests
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -126,7 +127,20 @@ mirror() {
     echo "${found:-http://deb.debian.org/$path}"
 }
 
-ansible() { have ansible-playbook || apt_install ansible-core; }
+ansible() {
+    have ansible-playbook || apt_install ansible-core
+    have ssh || apt_install openssh-client
+}
+
+# The tests start their own, on free ports; Debian's services are not wanted beside them.
+monitors() {
+    local missing=()
+    have prometheus || missing+=(prometheus)
+    have prometheus-alertmanager || missing+=(prometheus-alertmanager)
+    [ ${#missing[@]} = 0 ] && return
+    apt_install "${missing[@]}"
+    [ ! -d /run/systemd/system ] || as_root systemctl disable --now "${missing[@]}" >/dev/null 2>&1 || true
+}
 
 wasm() { rustup_add target wasm32-wasip2; }
 
@@ -164,7 +178,7 @@ secrets() {
 [ $# -gt 0 ] || { sed -n '2,/^set /s/^# \?//p' "$0"; exit 2; }
 for step in "$@"; do
     case $step in
-        tools | engine | base-image | ansible | wasm | components | deny | secrets) "$step" ;;
+        tools | engine | base-image | ansible | monitors | wasm | components | deny | secrets) "$step" ;;
         *) die "unknown step: $step; run stack/setup.sh without arguments for the list" ;;
     esac
 done

@@ -33,7 +33,7 @@ use yaml::Source;
 pub struct Config {
     /// Where alerts are taken in.
     pub listen: SocketAddr,
-    /// Folder of the journal and of the operator's socket.
+    /// Folder of the journal, of playbook runs and of the plugins that incidents depend on.
     pub data: PathBuf,
     /// Folder of the policies.
     pub policies: PathBuf,

@@ -30,6 +30,7 @@ use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
+use crate::telemetry::clean;
 use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
@@ -163,8 +164,8 @@ impl Healer {
 
     /// Writes the question, asks, writes the answers.
     async fn ask(&self, incident: &Incident, trigger: Trigger) -> Result<(), JournalError> {
-        let targets = self.look_at_targets(incident).await;
-        let asked = Event::Asked { trigger, targets: targets.clone() };
+        let (targets, ambiguous) = self.look_at_targets(incident).await;
+        let asked = Event::Asked { trigger, targets: targets.clone(), ambiguous };
         let append = Append::new(incident.id.clone(), Some(incident.seq), vec![asked]);
         let question = Question { incident: incident.clone(), trigger, targets };
         let question = match self.journal.prove(append, question).await? {
@@ -182,10 +183,11 @@ impl Healer {
         self.write(Append::new(incident.id.clone(), None, events)).await
     }
 
-    async fn look_at_targets(&self, incident: &Incident) -> Vec<TargetView> {
+    async fn look_at_targets(&self, incident: &Incident) -> (Vec<TargetView>, Vec<String>) {
         let mut views = Vec::new();
         let hosts: Vec<DockerHost> = self.engines.hosts().cloned().collect();
-        for (target, inventory_host) in self.targets.resolve(&incident.alert.labels, &hosts).targets {
+        let resolved = self.targets.resolve(&incident.alert.labels, &hosts);
+        for (target, inventory_host) in resolved.targets {
             let state = match self.engines.container(&target).await {
                 Ok(Some(container)) => container.state,
                 Ok(None) => "missing".to_owned(),
@@ -193,7 +195,7 @@ impl Healer {
             };
             views.push(TargetView { target, inventory_host, state });
         }
-        views
+        (views, resolved.ambiguous)
     }
 
     async fn authorise(
@@ -304,6 +306,11 @@ impl Healer {
     }
 
     async fn escalate(&self, incident: &Incident, message: String) -> Result<(), JournalError> {
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let message = match policy.and_then(|loaded| loaded.policy.escalate.as_ref()) {
+            Some(whom) => format!("{message} (for {})", clean(whom, 80)),
+            None => message,
+        };
         warn!(incident = %incident.id, alert = incident.alert.name(), %message, "A person has to look");
         self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![Event::Escalated { message }])).await
     }

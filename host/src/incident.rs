@@ -298,6 +298,9 @@ pub enum Event {
         trigger: Trigger,
         /// The targets as they were then.
         targets: Vec<TargetView>,
+        /// What the alert could mean and cannot be told, one sentence each: it counts as no target.
+        #[serde(default)]
+        ambiguous: Vec<String>,
     },
     /// A policy answered.
     Decided(Answer),
@@ -611,7 +614,7 @@ impl Incident {
                 self.heard.insert(*via, (alert.status, at));
                 self.alert = alert.clone();
             }
-            Event::Asked { trigger, targets } => {
+            Event::Asked { trigger, targets, .. } => {
                 self.targets = targets.clone();
                 self.phase = Phase::Asked(*trigger);
             }

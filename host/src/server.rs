@@ -76,7 +76,8 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
-        let doors = Doors::new(&config.auth, hear(&intake))?;
+        let ready = Arc::clone(&intake);
+        let doors = Doors::new(&config.auth, hear(&intake))?.ready(Arc::new(move || ready.ready()));
         Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
     }
 

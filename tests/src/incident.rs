@@ -23,7 +23,7 @@ fn opened() -> Event {
 }
 
 fn asked(trigger: Trigger) -> Event {
-    Event::Asked { trigger, targets: Vec::new() }
+    Event::Asked { trigger, targets: Vec::new(), ambiguous: Vec::new() }
 }
 
 fn wish() -> Proposal {

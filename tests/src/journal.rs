@@ -38,7 +38,7 @@ fn opening(name: &str, n: u64) -> Append {
 }
 
 fn note() -> Event {
-    Event::Asked { trigger: Trigger::Alert, targets: Vec::new() }
+    Event::Asked { trigger: Trigger::Alert, targets: Vec::new(), ambiguous: Vec::new() }
 }
 
 fn closed() -> Event {

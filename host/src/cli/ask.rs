@@ -91,7 +91,8 @@ impl Reply {
         line(format!("  targets: {}", if self.targets.is_empty() { "none known".to_owned() } else { self.targets.join(", ") }));
         let shown = self.policies.iter().filter(|considered| tree || !considered.says.starts_with("does not match"));
         for considered in shown {
-            line(format!("  {} ({:?}): {}", considered.policy, considered.mode, considered.says));
+            let mode = if considered.mode == Mode::Enforce { "enforce" } else { "observe" };
+            line(format!("  {} ({mode}): {}", considered.policy, considered.says));
         }
         line(format!("  => {}", self.verdict));
     }
@@ -110,7 +111,7 @@ async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engi
         targets.push(TargetView { target, inventory_host, state });
     }
     let opened = Event::Opened { alert, via: Via::Webhook };
-    let asked = Event::Asked { trigger: Trigger::Alert, targets: targets.clone() };
+    let asked = Event::Asked { trigger: Trigger::Alert, targets: targets.clone(), ambiguous: resolved.ambiguous };
     let story = [(1, now, &opened), (2, now, &asked)];
     let mut reply = Reply {
         alert: name,

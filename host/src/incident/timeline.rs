@@ -41,7 +41,7 @@ fn text(event: &Event) -> String {
             Status::Firing => format!("{via} says that it fires again"),
             Status::Resolved => format!("{via} says that it is over"),
         },
-        Event::Asked { trigger, targets } => {
+        Event::Asked { trigger, targets, .. } => {
             let told: Vec<String> = targets.iter().map(|view| format!("{} is {}", view.target, clean(&view.state, 40))).collect();
             let told = if told.is_empty() { "no target is known".to_owned() } else { told.join(", ") };
             format!("Asking policies because {}; {told}", why(*trigger))
@@ -126,6 +126,7 @@ fn details(event: &Event) -> Vec<String> {
         Event::Decided(answer) => {
             answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect()
         }
+        Event::Asked { ambiguous, .. } => ambiguous.iter().map(|text| format!("ambiguous: {}", clean(text, WORDS))).collect(),
         Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
         _ => Vec::new(),
     }

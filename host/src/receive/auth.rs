@@ -1,6 +1,6 @@
 //! Who may send alerts: whoever knows the token in a file.
 //!
-//! The token can only post alerts; everything that moves Paramedic goes over the operator's socket. The file is read again
+//! The token can only post alerts; nothing else can be moved through this door. The file is read again
 //! when it changes, so that a token is renewed without a restart. Absent on purpose: tokens in settings or arguments, where
 //! `ps` and version control would show them, and more than one role.
 

@@ -42,12 +42,14 @@ pub struct Intake {
     drop: Vec<String>,
     known: Mutex<HashMap<Key, Known>>,
     nudge: UnboundedSender<IncidentId>,
+    /// Why the last alerts could not be made durable, if they could not.
+    broken: Mutex<Option<String>>,
 }
 
 impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
-        Self { journal, drop, known: Mutex::default(), nudge }
+        Self { journal, drop, known: Mutex::default(), nudge, broken: Mutex::default() }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -66,7 +68,17 @@ impl Intake {
             }
         }
         let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
-        stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await
+        let heard: Result<(), JournalError> = stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await;
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = heard.as_ref().err().map(ToString::to_string);
+        heard
+    }
+
+    /// Can alerts be taken in, as far as the last ones tell?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
     async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {
