@@ -41,7 +41,8 @@ test: ## install what is missing and run every check and every test
 	@.ci/test.sh
 
 bench: build plugins ## print the benchmark table
-	cargo bench --locked -p paramedic-tests
+	@stack/setup.sh tools engine base-image
+	@tests/bench/bench.sh
 
 fmt: ## format the Rust code
 	@stack/setup.sh components
