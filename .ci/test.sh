@@ -22,10 +22,13 @@ check() {
     printf '==== %s took %d s\n' "$name" $((SECONDS - start))
 }
 
+# The guests are components and nothing else: the tests build them for the sandbox themselves.
+GUESTS=(--exclude guests --exclude guest-files --exclude guest-clock)
+
 # Counts what cargo test says; a run that fails without a failed test (it did not compile) counts as one.
 tests() {
     local status p f
-    cargo test --release --workspace --locked --no-fail-fast 2>&1 | tee "$log"
+    cargo test --release --workspace "${GUESTS[@]}" --locked --no-fail-fast 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     read -r p f < <(awk '/^test result:/ {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1)}}
         END {print p + 0, f + 0}' "$log")
