@@ -254,3 +254,37 @@ async fn a_restarted_server_goes_on_where_the_journal_ends() {
     assert_eq!(restarts(&patient), 1, "{story}");
     assert_eq!(host.incidents().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_posts_alone_are_enough_for_each_of_two_failures() {
+    let patient = service();
+    let exporter = Exporter::start(WELL).await.unwrap();
+    let host = Host::start(&Setup::restarts(&patient.name)).await;
+    let _prometheus = start_prometheus(&rule(&patient.name), &[&exporter], Some(&host.url), "").await.unwrap();
+    for failure in 1..=2 {
+        exporter.set(DOWN);
+        until_restarted(&patient, failure, 30).await;
+        exporter.set(WELL);
+        let story = host.until("cleared", 90).await;
+        assert!(!story.contains(": HEALED"), "nothing can be looked at here, so nothing may be called healed: {story}");
+        assert_eq!(restarts(&patient), failure, "{story}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alertmanager_restarted_in_the_middle_causes_no_second_action_and_no_false_end() {
+    let patient = service();
+    let exporter = Exporter::start(DOWN).await.unwrap();
+    let mut alertmanager = start_alertmanager("").await.unwrap();
+    let prometheus = start_prometheus(&rule(&patient.name), &[&exporter], Some(&alertmanager.url), "").await.unwrap();
+    let host = Host::start(&Setup::restarts(&patient.name).prometheus(&prometheus.url).alertmanager(&alertmanager.url)).await;
+    until_restarted(&patient, 1, 30).await;
+    alertmanager.kill().await.unwrap();
+    alertmanager.start().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (state, story) = host.incidents().remove(0);
+    assert_eq!(state, "verifying", "it still fires in truth: {story}");
+    exporter.set(WELL);
+    let story = host.until("healed", 60).await;
+    assert_eq!((restarts(&patient), host.incidents().len()), (1, 1), "{story}");
+}

@@ -38,7 +38,7 @@ fn text(event: &Event) -> String {
     match event {
         Event::Opened { alert, via } => format!("{} fires, says {via}: {}", name(alert), labels(alert)),
         Event::Heard { alert, via } => match alert.status {
-            Status::Firing => format!("{via} says that it fires again"),
+            Status::Firing => format!("{via} says that it fires"),
             Status::Resolved => format!("{via} says that it is over"),
         },
         Event::Asked { trigger, targets, .. } => {
