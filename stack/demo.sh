@@ -72,11 +72,14 @@ field() { incidents | jq -r --arg id "$INCIDENT" ".[] | select(.id == \$id) | .$
 over() { [[ "$(field state)" =~ ^(closed|escalated)$ ]]; }
 refused() { docker exec "$PARAMEDIC" paramedic incident show "$INCIDENT" | grep -qi refused; }
 
-# restarts SINCE_MS: how often the engine was asked to restart nginx, by its own record.
-restarts() {
-    docker events --since "$(seconds "$1")" --until "$(seconds "$(now_ms)")" \
-        --filter "container=$NGINX" --filter event=restart --format x | wc -l
-}
+# The engine remembers only its last 256 events, of all containers: a witness listens from the beginning.
+WITNESS=$(mktemp)
+docker events --filter "container=$NGINX" --filter event=restart --format '{{.TimeNano}}' >"$WITNESS" &
+WITNESS_PID=$!
+trap 'kill "$WITNESS_PID" 2>/dev/null || true; rm -f "$WITNESS"' EXIT
+
+# restarts SINCE_MS: how often the engine was asked to restart nginx, as the witness heard.
+restarts() { awk -v since="${1}000000" '$1 > since' "$WITNESS" | wc -l; }
 
 begin() { # begin "N NAME" WHAT
     SCENE=$1 INCIDENT=

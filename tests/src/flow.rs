@@ -1,6 +1,7 @@
 //! From a failing service to a healed one, and all the reasons not to act: on the real engine, Prometheus, Alertmanager and Ansible.
 
-use std::time::Duration;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use paramedic::clock::Time;
 use serde_json::json;
@@ -16,35 +17,60 @@ fn rule(container: &str) -> String {
     format!("  - {{alert: Down, expr: up_in_truth == 0, for: 1s, labels: {{container: {container}, severity: critical}}}}")
 }
 
-fn service() -> Patient {
-    Patient::run(&["--stop-timeout", "1"], &["wait"])
+/// A container that runs, and a witness who listens to the engine's events about it: the engine remembers only its last 256.
+struct Service {
+    patient: Patient,
+    events: tempfile::NamedTempFile,
+    witness: Child,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Patient;
+    fn deref(&self) -> &Patient {
+        &self.patient
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.witness.kill();
+        let _ = self.witness.wait();
+    }
+}
+
+fn service() -> Service {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let events = tempfile::NamedTempFile::new().unwrap();
+    let filter = format!("container={}", patient.id);
+    let witness = Command::new("docker")
+        .args(["events", "--since", "5s", "--filter", &filter, "--format", "{{.Action}}"])
+        .stdout(events.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let service = Service { patient, events, witness };
+    // It has begun to listen once it has told of the start, which was a moment ago.
+    let begun = Instant::now();
+    while !heard(&service).contains("start") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "docker events does not tell of the container's start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    service
+}
+
+fn heard(service: &Service) -> String {
+    std::fs::read_to_string(service.events.path()).unwrap()
 }
 
 fn labels(patient: &Patient) -> serde_json::Value {
     json!({ "alertname": "Down", "container": patient.name })
 }
 
-/// How often Docker's own event log says that it was restarted.
-fn restarts(patient: &Patient) -> usize {
-    let until = format!("{}", Time::now().0 / 1000 + 1);
-    let filter = format!("container={}", patient.id);
-    let log = docker(&[
-        "events",
-        "--since",
-        "0",
-        "--until",
-        &until,
-        "--filter",
-        &filter,
-        "--filter",
-        "event=restart",
-        "--format",
-        "{{.Action}}",
-    ]);
-    log.lines().count()
+/// How often the engine was asked to restart it, by its own word.
+fn restarts(service: &Service) -> usize {
+    heard(service).lines().filter(|action| *action == "restart").count()
 }
 
-async fn until_restarted(patient: &Patient, times: usize, seconds: u64) {
+async fn until_restarted(patient: &Service, times: usize, seconds: u64) {
     for _ in 0..seconds * 5 {
         if restarts(patient) >= times {
             return;
