@@ -1,7 +1,7 @@
 //! The containers of the operator's Docker hosts, looked at through their engines.
 //!
 //! Looking is all that [`Engines`] offers: the one way to a client that could change something is for `execute` alone
-//! (see [`Engines::hands`]). The engine is asked anew every time and a client is made for every call, so that a socket
+//! (see `Engines::hands`). The engine is asked anew every time and a client is made for every call, so that a socket
 //! that appears later, or an engine that was restarted, needs no care here. A container is found by its exact name or its full
 //! id; Docker would also take the beginning of an id or another container's name, and that is no match.
 //! Absent on purpose: lists of containers (Podman's cannot be read by the client), retries, and a memory of anything.
