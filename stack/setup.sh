@@ -118,13 +118,12 @@ SOURCES
     say "made $BASE"
 }
 
-# mirror LABEL: the mirror that this machine's own apt uses for Debian bookworm, or Debian's public one.
+# mirror LABEL: the mirror that this machine's own apt uses for this part of Debian.
 mirror() {
-    local path=debian found
-    [ "$1" = Debian ] || path=debian-security
-    found=$(apt-get indextargets --format '$(LABEL) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | awk -v label="$1" '$1 == label && $2 ~ /^bookworm/ {print $3; exit}')
-    echo "${found:-http://deb.debian.org/$path}"
+    local found
+    found=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
+        | awk -v label="$1" '$1 == label {print $2; exit}')
+    echo "${found:?setup: error: apt knows no source of $1; look at /etc/apt/sources.list* and run apt-get update}"
 }
 
 ansible() {
