@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::action::{Action, DockerHost, DockerVerb, Kind, Proposal, Target};
+use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status, Via};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
 use crate::clock::Time;
@@ -25,7 +25,7 @@ use crate::incident::{
     Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
-use crate::look::docker::Engines;
+use crate::look::Eyes;
 use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
@@ -48,8 +48,8 @@ pub struct Healer {
     pub intake: Arc<Intake>,
     /// Which target an alert means.
     pub targets: targets::Rules,
-    /// The containers.
-    pub engines: Arc<Engines>,
+    /// What is looked at.
+    pub eyes: Arc<dyn Eyes>,
     /// What the sources list.
     pub sight: Sight,
     /// Asks policies.
@@ -185,10 +185,9 @@ impl Healer {
 
     async fn look_at_targets(&self, incident: &Incident) -> (Vec<TargetView>, Vec<String>) {
         let mut views = Vec::new();
-        let hosts: Vec<DockerHost> = self.engines.hosts().cloned().collect();
-        let resolved = self.targets.resolve(&incident.alert.labels, &hosts);
+        let resolved = self.targets.resolve(&incident.alert.labels, &self.eyes.hosts());
         for (target, inventory_host) in resolved.targets {
-            let state = match self.engines.container(&target).await {
+            let state = match self.eyes.container(&target).await {
                 Ok(Some(container)) => container.state,
                 Ok(None) => "missing".to_owned(),
                 Err(_) => "unknown".to_owned(),
@@ -284,7 +283,7 @@ impl Healer {
 
     /// How a container is that should run after the attempt.
     async fn target_state(&self, target: Option<&Target>) -> Option<TargetState> {
-        let found = self.engines.container(target?).await.ok()?;
+        let found = self.eyes.container(target?).await.ok()?;
         Some(match found {
             Some(container) => TargetState { state: container.state, health: container.health, started: container.started },
             None => TargetState { state: "missing".to_owned(), health: None, started: None },
