@@ -23,9 +23,6 @@ use crate::policy::brakes::Brakes;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
-/// A container that somebody started after the alert had begun is given this long to show whether that helped.
-const SETTLE: Duration = Duration::from_secs(60);
-
 /// How soon after our own action a container's new state still counts as our doing.
 const OURS: Duration = Duration::from_secs(15);
 
@@ -291,7 +288,7 @@ impl Authoriser {
         for (_, container) in wanted {
             let Some(container) = container else { continue };
             self.deliberately_stopped(claim, container).await?;
-            recently_started(claim.incident, container)?;
+            recently_started(claim, container)?;
         }
         self.silenced(claim).await
     }
@@ -371,16 +368,19 @@ fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result
     Err(Stop::held(Rule::Unsure, message))
 }
 
-/// A container that runs and was started after the alert began, not by us nor by its restart policy, is somebody's repair.
-fn recently_started(incident: &Incident, container: &Container) -> Result<(), Stop> {
+/// A container that runs and was started after the alert began, not for this incident nor by its restart policy, is somebody's
+/// repair: a person's, or another incident's about the same target. It is given as long as an attempt of this policy would be.
+fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
+    let incident = claim.incident;
     let Some(started) = container.started else { return Ok(()) };
     let running = container.state == "running" && container.restart_count == 0;
-    let settled = Time::now() >= started.plus(SETTLE);
+    let settles = started.plus(claim.policy.verify.within);
+    let settled = Time::now() >= settles;
     if !running || settled || started <= incident.alert.starts_at || is_ours(incident, &container.target, started) {
         return Ok(());
     }
     let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
-    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(started.plus(SETTLE)) })
+    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(settles) })
 }
 
 /// Did that happen to the target while an attempt of this incident was at work on it?

@@ -18,11 +18,11 @@ use tracing::{error, info, warn};
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status, Via};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
-use crate::clock::Time;
+use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -62,6 +62,8 @@ pub struct Healer {
     pub verifier: Verifier,
     /// Held while an incident that a brake had held is asked and authorised again: one at a time.
     pub turn: Mutex<()>,
+    /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
+    pub stale_after: Duration,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -328,16 +330,19 @@ impl Healer {
         &self,
         incident: &Incident,
         until: Option<Time>,
-        then: Option<Trigger>,
+        then: Option<Due>,
         permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
         if let Some(message) = self.gone(incident).await {
             return self.close(incident, Closing::Cleared, message).await;
         }
+        if let Some((how, message)) = self.unheard(incident) {
+            return self.close(incident, how, message).await;
+        }
         let left = until.map(|moment| moment.since(Time::now()));
         match (then, left) {
-            (Some(Trigger::HoldOver), None | Some(Duration::ZERO)) => {
+            (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
                 if let Phase::Held { proposals, rule, .. } = &incident.phase
                     && self.still_held(incident, proposals, *rule).await?
                 {
@@ -352,7 +357,10 @@ impl Healer {
                     _ => Ok(()),
                 }
             }
-            (Some(trigger), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
+            (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
+            (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await
+            }
             _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
         }
     }
@@ -375,10 +383,9 @@ impl Healer {
 
     /// What the sources list about this alert.
     fn fires(&self, incident: &Incident) -> Fires {
-        let listed = incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus));
         match self.sight.fires(&incident.id.key) {
             // A source that never listed it (another Alertmanager's alert, Grafana's) does not clear it by listing nothing.
-            Fires::No { .. } if !listed => {
+            Fires::No { .. } if !self.listed(incident) => {
                 Fires::CannotTell { reason: "no source that is looked at has ever listed it".to_owned() }
             }
             fires => fires,
@@ -398,6 +405,31 @@ impl Healer {
             },
             Fires::CannotTell { .. } => all_resolved(incident).then(|| "its source says that it is over".to_owned()),
         }
+    }
+
+    /// How it ends when nobody says any longer that it fires, nobody said that it is over, and no source can be looked at: what
+    /// Prometheus posts it repeats every minute, so its silence clears; Alertmanager repeats a webhook after hours.
+    fn unheard(&self, incident: &Incident) -> Option<(Closing, String)> {
+        let now = Time::now();
+        if !matches!(self.fires(incident), Fires::CannotTell { .. }) || self.listed(incident) {
+            return None;
+        }
+        let (via, until) = self.intake.believed(incident, self.stale_after)?;
+        if now < until {
+            return None;
+        }
+        Some(match via {
+            Via::Post => (Closing::Cleared, "Prometheus has stopped posting it, and posts what fires every minute".to_owned()),
+            _ => {
+                let after = print_duration(self.stale_after);
+                (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
+            }
+        })
+    }
+
+    /// Did a source that is looked at ever list it?
+    fn listed(&self, incident: &Incident) -> bool {
+        incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
     }
 
     /// Sleeps until there is news, `at most` has passed, or the server stops.

@@ -69,6 +69,7 @@ impl Server {
             eyes,
             journal,
             turn: tokio::sync::Mutex::default(),
+            stale_after: config.stale_after,
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind(config.listen)

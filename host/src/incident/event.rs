@@ -24,6 +24,8 @@ pub enum Trigger {
     HoldOver,
     /// Paramedic was restarted in the middle of an attempt, and the alert still fires.
     Interrupted,
+    /// A person said no to what was wanted.
+    Denied,
     /// A person asks.
     Retry,
 }
@@ -37,6 +39,7 @@ impl Trigger {
             Self::WaitOver => "wait-over",
             Self::HoldOver => "hold-over",
             Self::Interrupted => "interrupted",
+            Self::Denied => "denied",
             Self::Retry => "retry",
         }
     }
@@ -266,6 +269,8 @@ pub enum Closing {
     Cleared,
     /// A person closed it.
     Person,
+    /// Nobody has said for long that it fires, and there is no source that could be looked at.
+    Stale,
 }
 
 /// What can be written about an incident. Fields are only ever added.
@@ -323,6 +328,33 @@ pub enum Event {
         /// When it is worth asking again; `None`: as soon as looking says so.
         #[serde(default)]
         until: Option<Time>,
+    },
+    /// A person has to say yes first.
+    ApprovalAsked {
+        /// Which attempt it would be.
+        attempt: u32,
+        /// What would be done, as authorised: a person says yes to exactly this.
+        actions: Vec<Action>,
+        /// Hash of what was shown; a yes has to name it.
+        digest: String,
+        /// Until when a person is waited for.
+        until: Time,
+    },
+    /// A person said yes.
+    Approved {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        message: String,
+        /// Hash of what that person was shown.
+        digest: String,
+    },
+    /// A person said no.
+    Denied {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        message: String,
     },
     /// It will be done: written in one append with what it spends.
     Intended {
@@ -393,6 +425,9 @@ impl Event {
             Self::Unclaimed { .. } => "unclaimed",
             Self::Refused { .. } => "refused",
             Self::Held { .. } => "held",
+            Self::ApprovalAsked { .. } => "approval-asked",
+            Self::Approved { .. } => "approved",
+            Self::Denied { .. } => "denied",
             Self::Intended { .. } => "intended",
             Self::Begun { .. } => "begun",
             Self::Ended { .. } => "ended",
