@@ -188,7 +188,7 @@ impl Intake {
         if over.len() >= MOST_OVER {
             over.retain(|_, (_, heard)| Time::now().since(*heard) < OVERTAKEN);
         }
-        if over.len() < MOST_OVER {
+        if over.len() < MOST_OVER && over.get(key).is_none_or(|(_, before)| *before <= heard) {
             over.insert(key.clone(), (start, heard));
         }
     }
