@@ -15,9 +15,9 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use plan::{Cure, Firing, Kill, Plan, Rung, plans};
+use plan::{Plan, plans};
 use process::Record;
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -321,8 +321,11 @@ impl State {
                 }
             }
         }
-        let done: Vec<(u8, Time)> =
-            self.runs.values_mut().filter(|run| run.ends <= now && !std::mem::replace(&mut run.told, run.ends <= now)).map(|run| (run.service, run.ends)).collect();
+        let mut done = Vec::new();
+        for run in self.runs.values_mut().filter(|run| run.ends <= now && !run.told) {
+            run.told = true;
+            done.push((run.service, run.ends));
+        }
         for (service, ends) in done {
             self.cure(plan, usize::from(service), Cure::Playbook, ends);
         }
