@@ -29,9 +29,15 @@ fn told(record: &Record) -> String {
     let disk = record.disk.lock().unwrap();
     let lines = disk.entries.iter().map(|entry| {
         let text = paramedic::incident::timeline::tell([(entry.at, &entry.event)]).pop().map_or(String::new(), |line| line.text);
-        format!("{:8.3} {} {}: {text}\n", world::second(entry.at), entry.incident.key.as_str().get(..4).unwrap_or(""), entry.incident.n)
+        format!(
+            "{:8.3} {} {}: {text}\n",
+            world::second(entry.at),
+            entry.incident.key.as_str().get(..4).unwrap_or(""),
+            entry.incident.n
+        )
     });
-    let effects = record.world.effects().into_iter().map(|effect| format!("{:8.3} DONE {:?}\n", world::second(effect.at), effect.what));
+    let effects =
+        record.world.effects().into_iter().map(|effect| format!("{:8.3} DONE {:?}\n", world::second(effect.at), effect.what));
     lines.chain(effects).collect()
 }
 

@@ -446,6 +446,7 @@ impl Event {
         match self {
             Self::Heard { .. } => None,
             Self::Held { until, .. } => Some(*until),
+            Self::ApprovalAsked { until, .. } => Some(Some(*until)),
             Self::Decided(answer) => match &answer.decision {
                 // Nobody follows these, so whatever was being waited for still is.
                 Err(_) | Ok(Decision::Pass { .. }) => None,

@@ -150,10 +150,24 @@ fn cure() -> impl Strategy<Value = Cure> {
 }
 
 fn firing() -> impl Strategy<Value = Firing> {
-    let doors = prop_oneof![Just((true, false, true)), Just((true, true, true)), Just((true, false, false)), Just((false, true, false)),
-        Just((false, false, true))];
+    let doors = prop_oneof![
+        Just((true, false, true)),
+        Just((true, true, true)),
+        Just((true, false, false)),
+        Just((false, true, false)),
+        Just((false, false, true))
+    ];
     (0..SERVICES, 0..HORIZON / 2, cure(), proptest::option::weighted(0.3, 1_u16..120), doors, 0_u8..20).prop_map(
-        |(service, at, cure, again, (webhook, post, listed), lag)| Firing { service, at, cure, again, webhook, post, listed, lag },
+        |(service, at, cure, again, (webhook, post, listed), lag)| Firing {
+            service,
+            at,
+            cure,
+            again,
+            webhook,
+            post,
+            listed,
+            lag,
+        },
     )
 }
 
@@ -165,7 +179,12 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
-        prop_oneof![(0_u8..3).prop_map(Retried), (0_u8..3).prop_map(ClosedByPerson), (0_u8..3).prop_map(Repeated), (0_u8..3).prop_map(Late)],
+        prop_oneof![
+            (0_u8..3).prop_map(Retried),
+            (0_u8..3).prop_map(ClosedByPerson),
+            (0_u8..3).prop_map(Repeated),
+            (0_u8..3).prop_map(Late)
+        ],
     ]
 }
 
@@ -186,7 +205,11 @@ pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
     let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
     (happens, brakes, any::<(bool, bool, bool)>()).prop_map(
-        |((firings, troubles, kills, ladder), (cooldown, attempts, actions, concurrent, takes), (heals_deliberate, acts_unsure, two_policies))| Plan {
+        |(
+            (firings, troubles, kills, ladder),
+            (cooldown, attempts, actions, concurrent, takes),
+            (heals_deliberate, acts_unsure, two_policies),
+        )| Plan {
             firings,
             troubles,
             kills,

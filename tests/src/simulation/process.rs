@@ -84,7 +84,8 @@ impl Medic {
         let Some(view) = brief.targets.first() else { return Ok(Decision::Escalate { reason }) };
         let target = view.target.to_string();
         let restart = || Proposal::Docker { verb: DockerVerb::Restart, target: target.clone(), grace_seconds: None };
-        let playbook = || Proposal::Playbook { name: "fix.yml".to_owned(), about: target.clone(), host: None, variables: Vec::new() };
+        let playbook =
+            || Proposal::Playbook { name: "fix.yml".to_owned(), about: target.clone(), host: None, variables: Vec::new() };
         let waited = brief.trigger == Trigger::WaitOver;
         Ok(match self.ladder.get(brief.attempts.len()) {
             Some(Rung::Restart) => Decision::Act { reason, proposals: vec![restart()] },
@@ -316,11 +317,19 @@ impl Play {
             let since = seen.as_ref().map(|alert| alert.starts_at);
             last = seen.clone().or(last);
             let word = || seen.clone().or_else(|| last.clone().map(|alert| Alert { status: Status::Resolved, ..alert }));
-            if firing.webhook && told != since && let Some(alert) = word() && self.say(Via::Webhook, alert).await {
+            if firing.webhook
+                && told != since
+                && let Some(alert) = word()
+                && self.say(Via::Webhook, alert).await
+            {
                 told = since;
             }
             let due = posted != since || (since.is_some() && Instant::now() >= next_post);
-            if firing.post && due && let Some(alert) = word() && self.say(Via::Post, alert).await {
+            if firing.post
+                && due
+                && let Some(alert) = word()
+                && self.say(Via::Post, alert).await
+            {
                 (posted, next_post) = (since, Instant::now() + SECOND * 60);
             }
             sleep(SECOND * 3).await;

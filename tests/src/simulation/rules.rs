@@ -7,16 +7,19 @@ use std::time::Duration;
 use paramedic::action::{Action, Kind, Target};
 use paramedic::alert::{IncidentId, Status};
 use paramedic::clock::Time;
-use paramedic::incident::{Closing, Event, Verdict};
+use paramedic::incident::{Closing, Event, Incident, Phase, Verdict};
 use paramedic::journal::Entry;
 use paramedic::verify::Seen;
 
 use super::plan::Trouble;
 use super::process::{Record, STABLE, Said, WINDOW};
-use super::world::{World, What, second};
+use super::world::{What, World, second};
 
 /// As long as an echo of a healed firing is told (see `receive/intake.rs`).
 const ECHO: Duration = Duration::from_secs(300);
+
+/// At the very moment at which something begins or ends, either is right.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Everything that is wrong with a run; nothing if it is as it should be.
 pub fn broken(record: &Record) -> Vec<String> {
@@ -28,7 +31,9 @@ pub fn broken(record: &Record) -> Vec<String> {
             disk.incidents().filter(|i| !i.is_closed()).map(|i| format!("{} {} {:?}", i.id, i.state(), i.phase)).collect();
         wrong.push(format!("6: it never ended: {}", open.join("; ")));
     }
-    wrong.extend(record.said.iter().filter(|said| said.status == Status::Firing).filter_map(|said| lost(entries, said, &record.said)));
+    wrong.extend(
+        record.said.iter().filter(|said| said.status == Status::Firing).filter_map(|said| lost(entries, said, &record.said)),
+    );
     one_open_per_key(entries, &mut wrong);
     effects_have_permits(entries, &record.world, &mut wrong);
     brakes_hold(entries, &record.world, &mut wrong);
@@ -59,7 +64,9 @@ fn one_open_per_key(entries: &[Entry], wrong: &mut Vec<String>) {
     let mut open = HashSet::new();
     for entry in entries {
         match entry.event {
-            Event::Opened { .. } if !open.insert(&entry.incident.key) => wrong.push(format!("2: two open of {}", entry.incident.key)),
+            Event::Opened { .. } if !open.insert(&entry.incident.key) => {
+                wrong.push(format!("2: two open of {}", entry.incident.key))
+            }
             Event::Closed { .. } => drop(open.remove(&entry.incident.key)),
             _ => {}
         }
@@ -105,7 +112,9 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
                 continue;
             }
             let action = entries.iter().find_map(|other| match &other.event {
-                Event::Intended { intent: number, action, .. } if *number == intent && other.incident == entry.incident => Some(action),
+                Event::Intended { intent: number, action, .. } if *number == intent && other.incident == entry.incident => {
+                    Some(action)
+                }
                 _ => None,
             });
             let fits = match (&effect.what, action) {
@@ -171,28 +180,30 @@ fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
 
 /// One act at a time per target, from the intent until somebody has looked; and so many altogether until they are done.
 fn one_at_a_time(entries: &[Entry], most: usize, wrong: &mut Vec<String>) {
-    let mut held: BTreeMap<&Target, &IncidentId> = BTreeMap::new();
-    let mut acting: BTreeMap<&IncidentId, HashSet<u32>> = BTreeMap::new();
+    let mut stories: BTreeMap<&IncidentId, Incident> = BTreeMap::new();
     for entry in entries {
-        match &entry.event {
-            Event::Intended { intent, action, .. } => {
-                let holder = held.insert(action.target(), &entry.incident);
-                if holder.is_some_and(|holder| *holder != entry.incident) {
-                    wrong.push(format!("brake: two incidents at work on {} at {}", action.target(), second(entry.at)));
-                }
-                acting.entry(&entry.incident).or_default().insert(*intent);
-            }
-            Event::Ended { intent, .. } | Event::Cancelled { intent, .. } => {
-                let done = acting.get_mut(&entry.incident).is_some_and(|left| left.remove(intent) && left.is_empty());
-                if done {
-                    acting.remove(&entry.incident);
-                }
-            }
-            Event::Asked { .. } | Event::Verified { .. } | Event::Closed { .. } => held.retain(|_, holder| **holder != entry.incident),
-            _ => {}
+        if let Some(incident) = stories.get_mut(&entry.incident) {
+            incident.apply(entry.seq, entry.at, &entry.event);
+        } else if let Some(opened) = Incident::from_events(&entry.incident, [(entry.seq, entry.at, &entry.event)]) {
+            stories.insert(&entry.incident, opened);
         }
-        if acting.len() > most {
-            wrong.push(format!("brake: {} acts at once at {}", acting.len(), second(entry.at)));
+        if !matches!(entry.event, Event::Intended { .. }) {
+            continue;
+        }
+        let busy = |i: &&Incident| matches!(i.phase, Phase::Acting | Phase::Verifying(_));
+        let mut targets = HashSet::new();
+        for incident in stories.values().filter(busy) {
+            let own: HashSet<&Target> =
+                incident.attempts.last().into_iter().flat_map(|a| &a.intents).map(|i| i.action.target()).collect();
+            for target in own {
+                if !targets.insert(target) {
+                    wrong.push(format!("brake: two incidents at work on {target} at {}", second(entry.at)));
+                }
+            }
+        }
+        let acting = stories.values().filter(|incident| incident.phase == Phase::Acting).count();
+        if acting > most {
+            wrong.push(format!("brake: {acting} acts at once at {}", second(entry.at)));
         }
     }
 }
@@ -201,10 +212,13 @@ fn one_at_a_time(entries: &[Entry], most: usize, wrong: &mut Vec<String>) {
 fn people_win(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
     for entry in entries {
         let at = entry.at;
-        if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Halted, at) {
+        if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Halted, at, MOMENT) {
             wrong.push(format!("9: begun at {} although everything was halted", second(at)));
         }
-        if matches!(entry.event, Event::Intended { .. }) && world.plan_had(Trouble::Silenced, at) && !world.plan_had(Trouble::SilencesUnknown, at) {
+        if matches!(entry.event, Event::Intended { .. })
+            && world.plan_had(Trouble::Silenced, at, MOMENT)
+            && !world.plan_had(Trouble::SilencesUnknown, at, Duration::ZERO)
+        {
             wrong.push(format!("9: allowed at {} although it was silenced", second(at)));
         }
     }
@@ -222,7 +236,8 @@ fn healed_was_seen(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
                     wrong.push(format!("10: {} closed as healed without being seen", entry.incident));
                     continue;
                 };
-                let near = looks.iter().filter(|(when, key, _)| *key == entry.incident.key && *when <= *at && when.plus(STABLE) >= *at);
+                let near =
+                    looks.iter().filter(|(when, key, _)| *key == entry.incident.key && *when <= *at && when.plus(STABLE) >= *at);
                 let near: Vec<_> = near.collect();
                 if near.is_empty() || near.iter().any(|(_, _, seen)| !matches!(seen, Seen::Healthy(_))) {
                     wrong.push(format!("10: {} healed at {} after looks {near:?}", entry.incident, second(*at)));

@@ -2,15 +2,16 @@
 //! same conformance tests. It survives the server that is killed, and fails when the plan says so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
 use paramedic::incident::{Event, Incident};
-use paramedic::journal::{Append, Appended, Entry, JournalError, Listed, Spend, Store};
+use paramedic::journal::brakes::{self, Counts};
+use paramedic::journal::{Append, Appended, Draft, Entry, JournalError, Listed, Spend, Store};
 use uuid::Uuid;
 
 /// What becomes of one append, by the will of the plan.
@@ -160,7 +161,16 @@ impl Disk {
                 None => {}
             }
             let (append_id, event) = (append.append_id, event.clone());
-            self.entries.push(Entry { pos: index as u64 + 1, incident, seq, at, version: 1, event, append_id, hash: String::new() });
+            self.entries.push(Entry {
+                pos: index as u64 + 1,
+                incident,
+                seq,
+                at,
+                version: 1,
+                event,
+                append_id,
+                hash: String::new(),
+            });
         }
         seq
     }
@@ -182,35 +192,36 @@ impl Disk {
             }
         }
         if append.events.iter().any(|event| matches!(event, Event::Closed { .. })) {
-            self.holds.values_mut().for_each(|holders| drop(holders.remove(id)));
+            self.holds.values_mut().for_each(|holders| {
+                holders.remove(id);
+            });
         }
     }
 
     fn braked(&self, incident: &IncidentId, spends: &[Spend]) -> Option<Appended> {
-        let mut before: HashMap<&str, usize> = HashMap::new();
-        for spend in spends {
-            match spend {
-                Spend::Rate { key, limit, window } => {
-                    let mine = before.entry(key).or_default();
-                    let since = self.at.minus(*window);
-                    let stamps: Vec<Time> = self.stamps.get(key).into_iter().flatten().copied().filter(|at| *at > since).collect();
-                    *mine += 1;
-                    let excess = (stamps.len() + *mine).saturating_sub(*limit as usize);
-                    if excess > 0 {
-                        let after = stamps.get(excess - 1).map(|at| at.plus(*window));
-                        return Some(Appended::Braked { key: key.clone(), after, holder: None });
-                    }
-                }
-                Spend::Lock { key, limit } => {
-                    let others: Vec<&IncidentId> = self.holds.get(key).into_iter().flatten().filter(|id| *id != incident).collect();
-                    if others.len() >= *limit as usize {
-                        let holder = others.first().map(|id| (*id).clone());
-                        return Some(Appended::Braked { key: key.clone(), after: None, holder });
-                    }
-                }
-            }
-        }
-        None
+        let Ok(braked) = brakes::check(self, self.at, incident, spends);
+        braked
+    }
+
+    fn later(&self, key: &str, since: Time) -> impl Iterator<Item = Time> {
+        self.stamps.get(key).into_iter().flatten().copied().filter(move |at| *at > since)
+    }
+}
+
+impl Counts for Disk {
+    type Error = Infallible;
+
+    fn stamped(&self, key: &str, since: Time) -> Result<u64, Infallible> {
+        Ok(self.later(key, since).count() as u64)
+    }
+
+    fn stamp(&self, key: &str, since: Time, nth: u64) -> Result<Option<Time>, Infallible> {
+        Ok(self.later(key, since).nth(nth as usize))
+    }
+
+    fn holders(&self, key: &str, without: &IncidentId) -> Result<(u64, Option<IncidentId>), Infallible> {
+        let others: Vec<&IncidentId> = self.holds.get(key).into_iter().flatten().filter(|id| *id != without).collect();
+        Ok((others.len() as u64, others.first().map(|id| (*id).clone())))
     }
 }
 
@@ -221,9 +232,7 @@ impl Store for Memory {
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, JournalError>> {
         async move {
-            if append.spend.iter().any(|spend| matches!(spend, Spend::Rate { window, .. } if *window > Duration::from_secs(32 * 86_400))) {
-                return Err(JournalError::NotDone("a rate cannot be counted over more than 32 days".to_owned()));
-            }
+            let append = Draft::new(append)?.append().clone();
             let fate = self.fates.before(&append).await;
             let unknown = || Err(JournalError::Unknown("the disk is odd".to_owned()));
             match fate {

@@ -112,7 +112,12 @@ pub fn target(service: u8) -> Target {
 impl World {
     /// A world in which all is well.
     pub fn new(plan: Plan) -> Self {
-        let service = |n| Service { id: format!("{n:064x}"), started: START.minus(Duration::from_secs(9_999)), down: None, restarting: None };
+        let service = |n| Service {
+            id: format!("{n:064x}"),
+            started: START.minus(Duration::from_secs(9_999)),
+            down: None,
+            restarting: None,
+        };
         let truths = plan.firings.iter().map(|firing| Truth { history: vec![(START, false)], repeats: firing.again }).collect();
         let state = State {
             services: (0..SERVICES).map(service).collect(),
@@ -142,10 +147,11 @@ impl World {
         self.plan.troubles.iter().any(inside) && !self.state.lock().unwrap_or_else(PoisonError::into_inner).calm
     }
 
-    /// Was this going wrong at that moment, by the plan?
-    pub fn plan_had(&self, trouble: Trouble, now: Time) -> bool {
+    /// Was this going wrong at that moment, by the plan, and for at least so long before and after?
+    pub fn plan_had(&self, trouble: Trouble, now: Time, margin: Duration) -> bool {
         let during = |(begin, length, other): &(u16, u8, Trouble)| {
-            *other == trouble && now > at(*begin) && now < at(*begin).plus(Duration::from_secs((*length).into()))
+            let ends = at(*begin).plus(Duration::from_secs((*length).into()));
+            *other == trouble && now >= at(*begin).plus(margin) && now.plus(margin) <= ends
         };
         self.plan.troubles.iter().any(during)
     }
@@ -231,14 +237,19 @@ impl World {
                 state.truths[number].set(now, true);
             }
             if let Cure::Alone(after) = firing.cure {
-                let over = state.truths[number].history.last().is_some_and(|(since, fires)| *fires && *since <= now.minus(Duration::from_secs(after.into())));
+                let over = state.truths[number]
+                    .history
+                    .last()
+                    .is_some_and(|(since, fires)| *fires && *since <= now.minus(Duration::from_secs(after.into())));
                 if over {
                     state.truths[number].set(now, false);
                 }
             }
             // What was cured comes back once.
             let again = state.truths[number].repeats.map(|after| Duration::from_secs(after.into()));
-            if let (Some(after), Some((since, false)), true) = (again, state.truths[number].history.last().copied(), state.truths[number].history.len() > 2) {
+            if let (Some(after), Some((since, false)), true) =
+                (again, state.truths[number].history.last().copied(), state.truths[number].history.len() > 2)
+            {
                 if now >= since.plus(after) {
                     state.truths[number].set(now, true);
                     state.truths[number].repeats = None;
