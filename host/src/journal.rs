@@ -292,6 +292,24 @@ impl Journal {
         self.reading(move |reader| reader.incident(&incident)).await
     }
 
+    /// The incident that a person means, as [`Reader::find`].
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuch`], [`JournalError::Unreadable`].
+    pub async fn find(&self, beginning: &str) -> Result<IncidentId, JournalError> {
+        let beginning = beginning.to_owned();
+        self.reading(move |reader| reader.find(&beginning)).await
+    }
+
+    /// Which incidents hold the lock of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
+        let key = key.to_owned();
+        self.reading(move |reader| reader.holders(&key)).await
+    }
+
     /// All open incidents in the order of their opening.
     ///
     /// # Errors

@@ -83,6 +83,14 @@ impl Reader {
         self.ids("select id from incident where open = 1 order by opened", [])
     }
 
+    /// Which incidents hold the lock of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
+        self.ids("select incident from hold where k = ?1 order by incident", [key])
+    }
+
     /// The newest incident of this key.
     ///
     /// # Errors
