@@ -23,7 +23,7 @@ use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -233,7 +233,7 @@ impl Healer {
     /// The owner as today's files say, with what its plugin of then declares.
     async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
-        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode == Mode::Enforce)?;
+        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
         let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
         Some((loaded, plugin.manifest().actions.clone()))
     }
@@ -241,7 +241,7 @@ impl Healer {
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let message = format!(
-            "policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})",
+            "policy {name}, to which this incident belongs, is gone, only observes now or cannot be loaded ({})",
             Rule::PolicyGone
         );
         self.escalate(incident, message).await
@@ -487,17 +487,17 @@ fn all_resolved(incident: &Incident) -> bool {
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
 fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
-    let enforced = || answers.iter().filter(|answer| answer.mode == Mode::Enforce);
-    let taken = enforced().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
+    let may_act = || answers.iter().filter(|answer| answer.mode.takes());
+    let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
         return None;
     }
-    if let Some((policy, why)) = enforced().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
+    if let Some((policy, why)) = may_act().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
-    let message = match (incident.owner.is_some(), enforced().next().is_some(), answers.is_empty()) {
+    let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
         (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every enforced policy that matches it passed",
+        (_, true, _) => "every policy that matches it and may act passed",
         (_, _, false) => "only policies in mode observe match it",
         _ => "no policy matches it",
     };

@@ -17,10 +17,12 @@ use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
 use crate::execute::{Executor, RealHands};
+use crate::halt;
 use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::{Eyes, World};
+use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::receive::http::{Doors, Hear, HearError};
 use crate::receive::intake::Intake;
@@ -35,6 +37,8 @@ pub struct Server {
     poller: Poller,
     intake: Arc<Intake>,
     healer: Arc<Healer>,
+    socket: Socket,
+    operator: Arc<Operator>,
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
     config: Config,
     shutdown: Shutdown,
@@ -57,7 +61,12 @@ impl Server {
         let eyes: Arc<dyn Eyes> = Arc::new(world);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge));
+        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
+        let written = loaded.iter().map(|loaded| loaded.policy.clone());
+        let halt_file = config.data.join(halt::FILE);
+        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, nudge));
+        // Behind the journal, whose lock says that no other server uses this folder.
+        let socket = Socket::open(&config.operator, &config.data)?;
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
@@ -77,7 +86,7 @@ impl Server {
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
         let ready = Arc::clone(&intake);
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(Arc::new(move || ready.ready()));
-        Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
+        Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), socket, operator, nudges, config, shutdown })
     }
 
     /// Where alerts are taken in.
@@ -124,7 +133,8 @@ impl Server {
         let poll = async move {
             tokio::select! { () = poll => {}, () = shutdown.requested() => {} }
         };
-        let (healed, served, ()) = tokio::join!(healer, doors, poll);
+        let people = self.socket.serve(self.operator, self.shutdown.clone());
+        let (healed, served, (), ()) = tokio::join!(healer, doors, poll, people);
         healed?;
         served?;
         info!("Stopped");
@@ -154,7 +164,7 @@ pub(crate) fn world(config: &Config) -> anyhow::Result<World> {
 pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     Authoriser {
         eyes: Arc::clone(eyes),
-        halt_file: config.data.join("HALT"),
+        halt_file: config.data.join(halt::FILE),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
     }

@@ -280,6 +280,23 @@ impl Store for Memory {
         std::future::ready(Ok(listed)).boxed()
     }
 
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>> {
+        let disk = self.disk();
+        let mut keys: Vec<(&Key, &u64)> = disk.newest.iter().filter(|(key, _)| key.as_str().starts_with(beginning)).collect();
+        let exact = disk.order.iter().find(|id| id.to_string() == beginning).cloned();
+        let found = match (exact, keys.pop(), keys.is_empty()) {
+            (Some(exact), _, _) => Ok(exact),
+            (None, Some((key, n)), true) => Ok(IncidentId { key: key.clone(), n: *n }),
+            _ => Err(JournalError::NoSuch(format!("there is no one incident `{beginning}`"))),
+        };
+        std::future::ready(found).boxed()
+    }
+
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let holders = self.disk().holds.get(key).into_iter().flatten().cloned().collect();
+        std::future::ready(Ok(holders)).boxed()
+    }
+
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         let disk = self.disk();
         let now = disk.at.max(Time::now());
