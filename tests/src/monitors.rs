@@ -84,7 +84,11 @@ async fn never_healthy(verifier: &Verifier, alert: &Alert, since: Time, length: 
 }
 
 fn unclear(seen: Seen) -> Result<String> {
-    if let Seen::Unclear(text) | Seen::Unwatched(text) = seen { Ok(text) } else { bail!("not unclear but {seen:?}") }
+    if let Seen::Unclear(text) | Seen::Suspect(text) | Seen::Unwatched(text) = seen {
+        Ok(text)
+    } else {
+        bail!("not unclear but {seen:?}")
+    }
 }
 
 const DOWN: &str = "  - {alert: Down, expr: demo_up == 0, labels: {severity: critical}, annotations: {summary: 'it is down'}}";
@@ -123,7 +127,7 @@ async fn both_tell_the_same_alert_and_it_is_healed_by_new_samples_only() -> Resu
     assert!(Time::now() > ended, "healthy before the action ended");
 
     let attempt = Attempt { alert: &alert, begun: Time::now(), ended: Time::now(), starts_target: true };
-    let settings = Verify { within: Duration::from_secs(30), stable: Duration::from_secs(4) };
+    let settings = Verify { within: Duration::from_secs(30), stable: Duration::from_secs(4), ..Verify::default() };
     let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
     assert_eq!(verdict, Verdict::Healed, "{text}");
     assert!(text.contains("Down on samples of"), "{text}");
@@ -181,7 +185,7 @@ async fn a_prometheus_that_was_restarted_is_not_believed_too_early() -> Result<(
     );
     assert!(matches!(watched?, Seen::Firing(_)), "it fires again after the restart");
     let attempt = Attempt { alert: &alert, begun: since, ended: Time::now(), starts_target: true };
-    let settings = Verify { within: Duration::from_secs(1), stable: Duration::ZERO };
+    let settings = Verify { within: Duration::from_secs(1), stable: Duration::ZERO, ..Verify::default() };
     let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
     assert_eq!(verdict, Verdict::NotHealed, "{text}");
     // The target that was started is seen down: that is said long before time is up.
@@ -338,7 +342,7 @@ async fn an_alertmanager_that_was_restarted_is_not_quiet_and_never_says_well() -
     assert!(matches!(fires, Fires::No { quiet, .. } if quiet < Duration::from_secs(30)), "{fires:?}");
     assert!(!fires.cleared());
     let attempt = Attempt { alert: &web, begun: before, ended: before, starts_target: true };
-    let settings = Verify { within: Duration::from_secs(3), stable: Duration::ZERO };
+    let settings = Verify { within: Duration::from_secs(3), stable: Duration::ZERO, ..Verify::default() };
     let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
     assert_eq!(verdict, Verdict::Unclear, "{text}");
     // A container's own health check is believed when there is no Prometheus, if it is from after the action.
