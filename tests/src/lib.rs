@@ -19,3 +19,4 @@ mod monitors;
 mod programs;
 mod sandbox;
 mod simulation;
+mod verify;

@@ -232,12 +232,13 @@ impl Prometheus {
 
     fn rule(&self, rule: RuleData, external: &Labels) -> Result<Rule, LookError> {
         let problem = match rule.health.as_str() {
-            "ok" => None,
+            // One that was never evaluated has no health yet.
+            "ok" | "unknown" => None,
             health if rule.last_error.is_empty() => Some(format!("its health is `{health}`")),
             _ => Some(rule.last_error),
         };
         // A rule that was never evaluated names the year 1.
-        let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0);
+        let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0 && rule.health != "unknown");
         let alerts = rule.alerts.into_iter().map(|a| self.alert(a, external)).collect::<Result<_, _>>()?;
         Ok(Rule { name: rule.name, query: rule.query, labels: rule.labels, problem, last_evaluation, alerts })
     }
