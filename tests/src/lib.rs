@@ -18,3 +18,4 @@ mod matchers;
 mod monitors;
 mod programs;
 mod sandbox;
+mod soak;
