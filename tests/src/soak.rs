@@ -114,8 +114,10 @@ async fn soak(ward: &mut Ward, rounds: u64, seed: u64) -> (Evidence, Vec<String>
         began.elapsed().as_secs()
     );
     let Memory { told, forgotten, wrong } = senders.finish(SETTLE).await;
+    println!("soak: all of it is acknowledged after {} s", began.elapsed().as_secs());
     faults.extend(wrong.into_iter().map(|answer| format!("a right alert was answered {answer}")));
     settle(ward, &forgotten).await;
+    println!("soak: nothing moves any more after {} s", began.elapsed().as_secs());
     faults.extend(ward.stop().err());
     let (journal, restarts, runs) = (ward.journal(), ward.restarts(), ward.runs());
     (Evidence { told, forgotten, journal, restarts, runs }, faults)

@@ -15,8 +15,8 @@ use serde_json::Value;
 pub use brakes::{Brakes, TargetBrakes};
 use story::{End, Intent, Stories};
 
-/// How long after `begun` something may be seen that it explains: a container's grace, a slow engine, Ansible's own start.
-const EXPLAINS_MS: i64 = 30_000;
+/// How long after its end was written as not known something may still begin.
+const LATE_MS: i64 = 30_000;
 
 /// How much later the witness may tell of the end of something than the journal does, when a restarted server found it out.
 const FOUND_OUT_MS: i64 = 2_000;
@@ -185,23 +185,20 @@ fn once(stories: &Stories, report: &mut Report) {
 
 /// Finds the deed of every begun intent. A deed that no intent explains was done once too often.
 fn explain<'a>(evidence: &'a Evidence, stories: &'a Stories, report: &mut Report) -> Vec<Explained<'a>> {
-    let mut begun: Vec<Explained<'a>> =
-        stories.intents.values().filter(|i| !i.begun.is_empty()).map(|intent| Explained { intent, deed: None }).collect();
-    begun.sort_by_key(|one| one.intent.begun_at());
+    let begun = stories.intents.values().filter(|intent| !intent.begun.is_empty());
+    let mut begun: Vec<Explained<'a>> = begun.map(|intent| Explained { intent, deed: None }).collect();
+    // What has to be seen first is given its deed first.
+    begun.sort_by_key(|one| latest(one.intent));
     let mut deeds: Vec<&Deed> = evidence.restarts.iter().chain(&evidence.runs).collect();
     deeds.sort_by_key(|deed| deed.began);
     for deed in deeds {
-        // Windows of equal length, taken in order: the earliest that fits is the best choice.
         let fits = |one: &&mut Explained<'_>| {
-            let at = one.intent.begun_at();
             let same = match &deed.intent {
                 Some(mark) => one.intent.kind == "ansible.playbook" && one.intent.name == *mark,
                 None => one.intent.kind == "docker.restart",
             };
-            same && one.deed.is_none()
-                && one.intent.container() == deed.container
-                && at <= deed.began
-                && deed.began <= at + EXPLAINS_MS
+            let in_time = one.intent.begun_at() <= deed.began && deed.began <= latest(one.intent);
+            same && one.deed.is_none() && one.intent.container() == deed.container && in_time
         };
         match begun.iter_mut().find(fits) {
             Some(one) => one.deed = Some(deed),
@@ -209,6 +206,17 @@ fn explain<'a>(evidence: &'a Evidence, stories: &'a Stories, report: &mut Report
         }
     }
     begun
+}
+
+/// Until when something may begin that this intent explains: until its end was written, which is the end of the right to it.
+/// Only what the journal itself leaves open may come later.
+fn latest(intent: &Intent) -> i64 {
+    let open = |over: &story::Over| over.ending == "timed-out" || over.message.contains("it cannot be told");
+    match intent.over.first() {
+        Some(over) if open(over) => over.at + LATE_MS,
+        Some(over) => over.at,
+        None => i64::MAX,
+    }
 }
 
 /// What the journal says about an action is what was seen of it.

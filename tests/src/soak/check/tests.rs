@@ -162,12 +162,25 @@ fn a_restart_that_nobody_permitted_is_found() {
     let mut case = Case::story();
     case.restart(ID, 1, WEB, 200).restarted(WEB, 2_000, 2_100).closed(ID, 5_000);
     case.finds("doubled", "no begun intent explains this");
-    // Also on a container about which nothing was ever written, before the intent began, or long after it.
-    for (container, began) in [(OTHER, 2_000), (WEB, 205), (WEB, 210 + EXPLAINS_MS + 1)] {
+    // Also on a container about which nothing was ever written, before the intent began, or after its end was written.
+    for (container, began) in [(OTHER, 220), (WEB, 205), (WEB, 301)] {
         let mut case = Case::story();
         case.intended(ID, 1, WEB, 200).begun(ID, 1, 210).ended(ID, 1, 300, "failed", "no").restarted(container, began, began + 1);
         case.closed(ID, 5_000).finds("doubled", "no begun intent explains this");
     }
+}
+
+#[test]
+fn a_deed_belongs_to_the_intent_that_was_under_way() {
+    // The first was never carried out, and says so; the second was.
+    let mut case = Case::story();
+    case.intended(ID, 1, WEB, 200).begun(ID, 1, 210).ended(ID, 1, 400, "interrupted", "it did not take place: running");
+    let second = "fedcba9876543210-1";
+    case.opened(second, "B", 1_000).restart(second, 1, WEB, 2_000).closed(second, 3_000).closed(ID, 3_000).is_sound();
+    // What is not known may come late.
+    let mut late = Case::story();
+    late.intended(ID, 1, WEB, 200).begun(ID, 1, 210).ended(ID, 1, 400, "timed-out", "no answer").restarted(WEB, 900, 1_000);
+    late.closed(ID, 3_000).is_sound();
 }
 
 #[test]
