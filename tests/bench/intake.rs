@@ -70,5 +70,7 @@ async fn durable(binary: &Path, folder: &Path, senders: usize, count: usize) -> 
     let folder = folder.join(format!("{senders}-senders"));
     Server::prepare(&folder);
     let server = Server::start(binary, &folder).await;
-    load(server.port(), senders, count, "kept").await
+    let took = load(server.port(), senders, count, "kept").await;
+    println!("cpu {:?} for {count}", server.cpu());
+    took
 }

@@ -2,7 +2,8 @@
 //!
 //! Figures are printed and never asserted: they belong to the machine they were measured on. The load goes to 127.0.0.1, the
 //! data lies in a folder of its own that is removed in the end, and everything is bounded.
-//! Its one argument is the server's binary; everything is written below the current folder, so that it is the disk that is meant.
+//! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `intake` or `start`.
+//! Everything is written below the current folder, so that it is the disk that is meant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod intake;
@@ -15,13 +16,19 @@ use std::path::PathBuf;
 #[tokio::main]
 async fn main() {
     let Some(binary) = std::env::args().nth(1) else {
-        println!("usage: paramedic-bench PATH-OF-PARAMEDIC");
+        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [intake|start]");
         std::process::exit(64);
     };
     let binary = PathBuf::from(binary).canonicalize().unwrap();
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".").unwrap();
-    intake::measure(&binary, folder.path()).await;
-    start::measure(&binary, folder.path()).await;
+    let only = std::env::args().nth(2);
+    let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if wanted("intake") {
+        intake::measure(&binary, folder.path()).await;
+    }
+    if wanted("start") {
+        start::measure(&binary, folder.path()).await;
+    }
 }
 
 /// One line of the table.
