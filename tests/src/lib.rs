@@ -20,3 +20,4 @@ mod programs;
 mod sandbox;
 mod simulation;
 mod verify;
+mod soak;
