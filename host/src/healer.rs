@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
@@ -36,6 +36,12 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often it is looked for incidents that nobody told of.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// So many timers that are due are looked at in one sweep.
+const AT_ONCE: usize = 256;
 
 /// An incident that rests is read again so often, should nobody have told of what was written.
 const READ_AGAIN: Duration = Duration::from_secs(60);
@@ -94,8 +100,11 @@ impl Healer {
         for id in self.journal.open_incidents().await? {
             self.nudge(&mut stories, &mut tasks, id);
         }
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = sweep.tick() => self.sweep(&mut stories, &mut tasks).await,
                 () = self.shutdown.requested() => break,
                 Some(id) = nudges.recv() => self.nudge(&mut stories, &mut tasks, id),
                 Some(ended) = tasks.join_next() => match ended {
@@ -110,6 +119,17 @@ impl Healer {
             warn!(left = tasks.len(), "Stopping with steps under way; the next start finds out how they ended");
         }
         Ok(())
+    }
+
+    /// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
+    /// it is looked at what the journal itself says is open or due.
+    async fn sweep(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>) {
+        let due = self.journal.due(AT_ONCE).await.unwrap_or_default();
+        let open = self.journal.open_incidents().await.unwrap_or_default();
+        let alone: Vec<IncidentId> = open.into_iter().filter(|id| !stories.contains_key(id)).collect();
+        for id in due.into_iter().chain(alone) {
+            self.nudge(stories, tasks, id);
+        }
     }
 
     fn nudge(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>, id: IncidentId) {

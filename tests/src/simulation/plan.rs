@@ -222,6 +222,7 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             takes,
             heals_deliberate,
             acts_unsure,
+            approve,
             two_policies,
         },
     )
