@@ -53,6 +53,7 @@ pub mod verify;
 pub mod healer;
 
 // Who gathers the settings, puts the rooms together and shows them.
+pub mod api;
 pub mod config;
 pub mod server;
 
