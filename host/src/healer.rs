@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
@@ -22,7 +23,7 @@ use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -35,6 +36,9 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// An incident that rests is read again so often, should nobody have told of what was written.
+const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -118,7 +122,7 @@ impl Healer {
             // A panic is a fault of ours, and no reason to leave an incident alone: what was begun is found out.
             while AssertUnwindSafe(healer.story(&id, &notify)).catch_unwind().await.is_err() && !healer.shutdown.is_requested() {
                 error!(incident = %id, "A story broke off by a fault in Paramedic; it goes on");
-                let _ = healer.rest(&notify, MAX_BACKOFF).await;
+                healer.rest(&notify, MAX_BACKOFF).await;
             }
             id
         });
@@ -133,7 +137,7 @@ impl Healer {
                 Ok(Then::Over) => return,
                 Err(failure) => {
                     error!(incident = %id, %failure, "An incident cannot go on; trying again");
-                    let _ = self.rest(news, backoff).await;
+                    self.rest(news, backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
@@ -214,7 +218,8 @@ impl Healer {
                 return self.close(incident, Closing::Cleared, message).await;
             }
             if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
-                return self.rest(news, LOOK_SOON).await;
+                self.rest(news, LOOK_SOON).await;
+                return Ok(());
             }
         }
         let Some((loaded, declared)) = self.owner(incident).await else { return self.policy_gone(incident).await };
@@ -228,7 +233,7 @@ impl Healer {
     /// The owner as today's files say, with what its plugin of then declares.
     async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
-        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode == Mode::Enforce)?;
+        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
         let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
         Some((loaded, plugin.manifest().actions.clone()))
     }
@@ -236,7 +241,7 @@ impl Healer {
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let message = format!(
-            "policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})",
+            "policy {name}, to which this incident belongs, is gone, only observes now or cannot be loaded ({})",
             Rule::PolicyGone
         );
         self.escalate(incident, message).await
@@ -297,7 +302,10 @@ impl Healer {
         match self.fires(incident) {
             Fires::No { .. } => match self.gone(incident).await {
                 Some(message) => self.close(incident, Closing::Cleared, message).await,
-                None => self.rest(news, LOOK_SOON).await,
+                None => {
+                    self.rest(news, LOOK_SOON).await;
+                    Ok(())
+                }
             },
             Fires::CannotTell { .. } if all_resolved(incident) => {
                 self.close(incident, Closing::Cleared, "its source says that it is over".to_owned()).await
@@ -334,34 +342,48 @@ impl Healer {
         permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
-        if let Some(message) = self.gone(incident).await {
-            return self.close(incident, Closing::Cleared, message).await;
-        }
-        if let Some((how, message)) = self.unheard(incident) {
-            return self.close(incident, how, message).await;
-        }
-        let left = until.map(|moment| moment.since(Time::now()));
-        match (then, left) {
-            (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
-                if let Phase::Held { proposals, rule, .. } = &incident.phase
-                    && self.still_held(incident, proposals, *rule).await?
-                {
-                    return self.rest(news, LOOK_AGAIN).await;
-                }
-                // When a brake lets go, one of those that it held goes first; the others look again later.
-                let Ok(_turn) = self.turn.try_lock() else { return self.rest(news, LOOK_AGAIN).await };
-                self.ask(incident, Trigger::HoldOver).await?;
-                let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
-                match incident.next() {
-                    Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
-                    _ => Ok(()),
-                }
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = self.gone(incident).await {
+                return self.close(incident, Closing::Cleared, message).await;
             }
-            (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
-            (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
-                self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await
+            if let Some((how, message)) = self.unheard(incident) {
+                return self.close(incident, how, message).await;
             }
-            _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
+            let left = until.map(|moment| moment.since(Time::now()));
+            match (then, left) {
+                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
+                (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
+                }
+                // Whoever writes to it tells, so there is no need to read it again at every look.
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
+    async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+        let still = match &incident.phase {
+            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            _ => false,
+        };
+        // When a brake lets go, one of those that it held goes first; the others look again later.
+        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+            self.rest(news, LOOK_AGAIN).await;
+            return Ok(());
+        };
+        self.ask(incident, Trigger::HoldOver).await?;
+        let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+        match incident.next() {
+            Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+            _ => Ok(()),
         }
     }
 
@@ -432,14 +454,13 @@ impl Healer {
         incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
     }
 
-    /// Sleeps until there is news, `at most` has passed, or the server stops.
-    async fn rest(&self, news: &Notify, at_most: Duration) -> Result<(), JournalError> {
+    /// Sleeps until there is news, `at_most` has passed, or the server stops; `false` when only time has passed.
+    async fn rest(&self, news: &Notify, at_most: Duration) -> bool {
         tokio::select! {
-            () = news.notified() => {}
-            () = tokio::time::sleep(at_most) => {}
-            () = self.shutdown.requested() => {}
+            () = news.notified() => true,
+            () = tokio::time::sleep(at_most) => false,
+            () = self.shutdown.requested() => true,
         }
-        Ok(())
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {
@@ -466,17 +487,17 @@ fn all_resolved(incident: &Incident) -> bool {
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
 fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
-    let enforced = || answers.iter().filter(|answer| answer.mode == Mode::Enforce);
-    let taken = enforced().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
+    let may_act = || answers.iter().filter(|answer| answer.mode.takes());
+    let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
         return None;
     }
-    if let Some((policy, why)) = enforced().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
+    if let Some((policy, why)) = may_act().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
-    let message = match (incident.owner.is_some(), enforced().next().is_some(), answers.is_empty()) {
+    let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
         (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every enforced policy that matches it passed",
+        (_, true, _) => "every policy that matches it and may act passed",
         (_, _, false) => "only policies in mode observe match it",
         _ => "no policy matches it",
     };

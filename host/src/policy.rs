@@ -1,5 +1,6 @@
 //! A policy: an operator's file that says which plugin judges which alerts, with which settings, grants and brakes.
 
+pub mod approve;
 pub mod brakes;
 pub mod grants;
 mod verify;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::alert::matchers::Matchers;
 use crate::incident::Mode;
+use approve::{Approve, Approver};
 use brakes::PolicyBrakes;
 use grants::Grants;
 pub use verify::{HttpProbe, Probe, ProbeUrl, Verify};
@@ -25,7 +27,7 @@ pub struct Policy {
     /// Which alerts: all matchers have to fit. Empty fits every alert.
     #[serde(default, rename = "match")]
     pub matchers: Matchers,
-    /// `observe` (the default) or `enforce`.
+    /// `observe` (the default), `approve` or `enforce`.
     #[serde(default, deserialize_with = "mode")]
     pub mode: Mode,
     /// Handed to the plugin as JSON.
@@ -43,6 +45,12 @@ pub struct Policy {
     /// How to look whether it helped.
     #[serde(default)]
     pub verify: Verify,
+    /// How a person is asked, in mode `approve`.
+    #[serde(default)]
+    pub approve: Approve,
+    /// Who may say yes or no; without it, whoever may use the operator's socket.
+    #[serde(default)]
+    pub approvers: Option<Vec<Approver>>,
     /// What to do about a container that a person stopped.
     #[serde(default)]
     pub on_deliberate_stop: OnDeliberateStop,
@@ -144,10 +152,8 @@ pub enum WhenUnsure {
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "observe" => Ok(Mode::Observe),
+        "approve" => Ok(Mode::Approve),
         "enforce" => Ok(Mode::Enforce),
-        "approve" => {
-            Err(serde::de::Error::custom("mode `approve` is not there yet: use `observe`, which never acts, or `enforce`"))
-        }
-        other => Err(serde::de::Error::custom(format!("`{other}` is no mode: write observe or enforce"))),
+        other => Err(serde::de::Error::custom(format!("`{other}` is no mode: write observe, approve or enforce"))),
     }
 }

@@ -19,12 +19,14 @@ use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
 use crate::execute::{Executor, RealHands};
+use crate::halt;
 use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::presence::Presence;
 use crate::look::sight::Sources;
 use crate::look::{Eyes, World};
+use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::receive::auth::Gate;
 use crate::receive::http::{Doors, Hear, HearError};
@@ -44,6 +46,8 @@ pub struct Server {
     poller: Poller,
     intake: Arc<Intake>,
     healer: Arc<Healer>,
+    socket: Socket,
+    operator: Arc<Operator>,
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
     engines: Presence,
     sources: Sources,
@@ -62,7 +66,7 @@ impl Server {
         let journal = Journal::open(&config.data)?;
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
-        let written = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let on_file = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
@@ -71,7 +75,12 @@ impl Server {
         let eyes: Arc<dyn Eyes> = Arc::new(world);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge));
+        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
+        let written = loaded.iter().map(|loaded| loaded.policy.clone());
+        let halt_file = config.data.join(halt::FILE);
+        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, nudge));
+        // Behind the journal, whose lock says that no other server uses this folder.
+        let socket = Socket::open(&config.operator, &config.data)?;
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
@@ -93,7 +102,21 @@ impl Server {
         let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(Arc::new(move || ready.ready())).beside(api.router());
         let healer = Arc::new(healer);
-        Ok(Self { listener, doors, poller, intake, healer, nudges, engines, sources, policies: written, config, shutdown })
+        Ok(Self {
+            listener,
+            doors,
+            poller,
+            intake,
+            healer,
+            socket,
+            operator,
+            nudges,
+            engines,
+            sources,
+            policies: on_file,
+            config,
+            shutdown,
+        })
     }
 
     /// Where alerts are taken in.
@@ -142,7 +165,8 @@ impl Server {
             let look = async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies)) };
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
-        let (healed, served, ()) = tokio::join!(healer, doors, poll);
+        let people = self.socket.serve(self.operator, self.shutdown.clone());
+        let (healed, served, (), ()) = tokio::join!(healer, doors, poll, people);
         healed?;
         served?;
         info!("Stopped");
@@ -188,7 +212,7 @@ pub(crate) fn world(config: &Config) -> anyhow::Result<World> {
 pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     Authoriser {
         eyes: Arc::clone(eyes),
-        halt_file: config.data.join("HALT"),
+        halt_file: config.data.join(halt::FILE),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
     }

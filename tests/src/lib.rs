@@ -18,4 +18,6 @@ mod matchers;
 mod monitors;
 mod programs;
 mod sandbox;
+mod simulation;
+mod soak;
 mod verify;

@@ -63,7 +63,11 @@ impl Check {
             )?;
         } else {
             for policy in &loaded {
-                let mode = if policy.policy.mode == Mode::Enforce { "acts" } else { "only observes" };
+                let mode = match policy.policy.mode {
+                    Mode::Enforce => "acts",
+                    Mode::Approve => "acts once a person approves",
+                    Mode::Observe => "only observes",
+                };
                 line(format!(
                     "ok  {} {mode}, asks {} ({})",
                     policy.policy.name,

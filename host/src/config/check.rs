@@ -142,6 +142,14 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
         let hint = "remove one of the two: with a token nobody is unauthenticated";
         checks.wrong("auth.allow_unauthenticated", "both a token and no token are asked for", hint);
     }
+    if let Some(group) = &config.operator.group
+        && config.operator.path(&config.data).starts_with(&config.data)
+    {
+        let hint = "name a place outside of it: `operator: {socket: /run/paramedic/operator.sock, group: ...}`; the folder is made if it is missing";
+        let message =
+            format!("group `{}` cannot reach a socket in the data folder, which is the server's alone", group.escape_debug());
+        checks.wrong("operator.group", message, hint);
+    }
     if config.brakes.concurrent == 0 {
         checks.wrong(
             "brakes.concurrent",
@@ -186,6 +194,11 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
     }
     if let Some(attempts) = policy.brakes.attempts {
         checks.rate("brakes.attempts", attempts);
+    }
+    checks.length("approve.within", policy.approve.within, Duration::from_secs(60), DAY);
+    if policy.approvers.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "name somebody, such as `approvers: [alice, group ops]`, or leave the key out: then whoever may use the operator's socket";
+        checks.wrong("approvers", "with an empty list nobody can ever say yes", hint);
     }
     if let Some(age) = policy.max_age {
         checks.length("max_age", age, Duration::from_secs(1), DAY * 365);

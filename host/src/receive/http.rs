@@ -143,6 +143,9 @@ impl Doors {
         Router::new()
             .route("/alert", door(Door::Webhook))
             .route("/api/v2/alerts", door(Door::Post))
+            // What moves Paramedic is said elsewhere, whatever token is shown here.
+            .route("/v1/{*rest}", only_the_socket())
+            .route("/api/v1/{*rest}", only_the_socket())
             .route("/-/healthy", only("GET, HEAD", get(|| async { plain(StatusCode::OK, "OK") })))
             .route("/-/ready", only("GET, HEAD", get(answer_ready).with_state(ready)))
             .merge(beside)
@@ -256,6 +259,17 @@ async fn answer_ready(State(ready): State<Ready>) -> Response {
         Ok(()) => plain(StatusCode::OK, "OK"),
         Err(why) => with(error(StatusCode::SERVICE_UNAVAILABLE, &why), RETRY_AFTER, RETRY_AFTER_SECONDS),
     }
+}
+
+/// Commands of people, which no token of a sender can ever give.
+fn only_the_socket<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
+    let message = "alerts are taken in here, and nothing else: a sender's token moves nothing. Commands go over the operator's socket \
+                   of the server's machine (data/operator.sock): see `paramedic incident --help`, `paramedic halt`, `paramedic resume`";
+    post(move |body: Body| async move {
+        discard(body, Instant::now() + Patience::default().body).await;
+        error(StatusCode::FORBIDDEN, message)
+    })
+    .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing here: alerts are sent to /alert or /api/v2/alerts") })
 }
 
 /// Other methods are refused with the ones there are.
