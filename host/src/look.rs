@@ -7,6 +7,7 @@ pub mod alertmanager;
 pub mod docker;
 pub mod http;
 pub mod inventory;
+pub mod presence;
 pub mod probe;
 pub mod prometheus;
 pub mod sight;

@@ -8,6 +8,7 @@
 //! detectors cannot tell, the probe tells. Where nobody watches for an alert, a container's own health check is the positive observation.
 //! Absent on purpose: a way to call something healed because it is not heard of any more.
 
+pub mod answers;
 mod detector;
 mod detectors;
 pub(crate) mod probe;

@@ -19,5 +19,5 @@ mod monitors;
 mod programs;
 mod sandbox;
 mod simulation;
-mod verify;
 mod soak;
+mod verify;

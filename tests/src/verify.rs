@@ -1,25 +1,30 @@
 //! Everything that is no proof of health, and the policy's own probe, against a real Prometheus and real connections.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use paramedic::alert::{Alert, Via};
 use paramedic::clock::Time;
+use paramedic::config;
 use paramedic::incident::Verdict;
 
 use paramedic::look::sight::Sources;
-use paramedic::policy::{HttpProbe, Probe, ProbeUrl, Verify};
+use paramedic::policy::{HttpProbe, Policy, Probe, ProbeUrl, Verify};
 use paramedic::receive::poll::Poller;
+use paramedic::verify::answers::doubts;
 use paramedic::verify::{Attempt, Seen, Verifier};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::monitors::{alert, firing, healthy, liar, never_healthy, sources, unclear};
-use crate::programs::{Exporter, Program, start_prometheus, within};
+use crate::engine::Patient;
+use crate::host::{Host, Setup};
+use crate::monitors::{alert, eye, firing, healthy, liar, never_healthy, sources, unclear};
+use crate::programs::{Exporter, Program, reqwest_client, start_prometheus, within};
 
 const DOWN: &str = "  - {alert: Down, expr: demo_up == 0}";
 
@@ -168,7 +173,7 @@ async fn an_expression_is_believed_only_on_samples_from_after_the_action() -> Re
     until(&sources, &probe, since, Verdict::Healed).await?;
     assert!(Time::now() > since, "healed before the action ended");
     let old = promql("frozen_ok == 1");
-    assert_eq!(until(&sources, &old, frozen.minus(Duration::from_millis(1)), Verdict::Healed).await?.is_empty(), false);
+    until(&sources, &old, frozen.minus(Duration::from_millis(1)), Verdict::Healed).await?;
     let (verdict, text) = asked(&sources, &old, frozen).await?;
     assert_eq!(verdict, Verdict::Unclear, "{text}");
     assert!(text.contains("still has samples of"), "{text}");
@@ -315,5 +320,137 @@ async fn every_question_to_an_address_makes_a_connection_of_its_own() -> Result<
     let (verdict, text) = asked(&sources, &probe, since).await?;
     assert_eq!(verdict, Verdict::Unclear, "{text}");
     assert!(text.contains("cannot be reached"), "{text}");
+    Ok(())
+}
+
+/// A policy with these lines, as it is read from a file.
+fn policy(lines: &str) -> Result<(PathBuf, Policy)> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("10-x.yaml"), format!("name: p\nplugin: p.wasm\n{lines}"))?;
+    let loaded = config::load_policies(folder.path())?.pop().context("one policy")?;
+    Ok((loaded.file, loaded.policy))
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_wait_for_its_rules_is_warned_of() -> Result<()> {
+    let exporter = Exporter::start(&series(1)).await?;
+    let rules = "  - {alert: Quick, expr: demo_up == 0, for: 10m, labels: {severity: page}}\n\
+                 \x20 - {alert: Keeps, expr: demo_up == 0, keep_firing_for: 5m, labels: {severity: page}}\n\
+                 \x20 - {alert: Rate, expr: 'rate(demo_errors_total[10m]) > 0', labels: {severity: info}}\n\
+                 \x20 - {record: 'demo:errors:rate5m', expr: 'rate(demo_errors_total[5m])'}\n\
+                 - name: slow\n  interval: 30s\n  rules:\n\
+                 \x20 - {alert: Recorded, expr: 'demo:errors:rate5m > 0', labels: {severity: info}}";
+    let prom = start_prometheus(rules, &[&exporter], None, "").await?;
+    within(20, "a scrape", || async { Ok((!eye(&prom.url)?.query("demo_up", None).await?.is_empty()).then_some(())) }).await?;
+    for (lines, words) in [
+        // A rule's `for` says nothing about how soon it goes quiet.
+        ("match: ['alertname=\"Quick\"']\nverify: {within: 10s, stable: 5s}\n", &[][..]),
+        ("match: ['alertname=\"Keeps\"']\nverify: {within: 6m}\n", &[]),
+        (
+            "match: ['alertname=\"Keeps\"']\n",
+            &[
+                "10-x.yaml: `verify.within` is 3 min 0 s, but rule Keeps of Prometheus at",
+                "5 min 4 s",
+                "5 min 0 s keep_firing_for",
+                "1.0 s until the next scrape",
+                "1.0 s until the next evaluation",
+                "write `within: 6m`",
+            ],
+        ),
+        ("match: ['alertname=\"Rate\"']\nverify: {within: 5m}\n", &["10 min 0 s looking back", "write `within: 11m`"]),
+        (
+            "match: ['alertname=\"Recorded\"']\n",
+            &["5 min 0 s looking back", "31.0 s until the next evaluation", "write `within: 6m`"],
+        ),
+        // All that can match are looked at, and the slowest is named.
+        ("match: ['severity=~\"page|info\"', 'instance=\"x\"']\n", &["rule Rate of", "and 2 more rules"]),
+        ("match: ['alertname=\"Other\"']\n", &["none of the 4 rules loaded in Prometheus at", "correct `match`"]),
+        ("match: ['severity=\"critical\"']\n", &["none of the 4 rules"]),
+    ] {
+        let found = doubts(&*eye(&prom.url)?, &[policy(lines)?]).await?;
+        assert_eq!(found.len(), usize::from(!words.is_empty()), "{lines}: {found:?}");
+        for word in words {
+            assert!(found.iter().all(|text| text.contains(word)), "{lines}: `{word}` is not in {found:?}");
+        }
+    }
+    Ok(())
+}
+
+async fn detectors(host: &Host, token: Option<&str>) -> Result<(u16, serde_json::Value)> {
+    let mut request = reqwest_client().get(format!("{}/api/v1/detectors", host.url));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.json().await?))
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_shown_to_those_who_may_see_it() -> Result<()> {
+    let exporter = Exporter::start(&series(1)).await?;
+    let mut prom = start_prometheus("", &[&exporter], None, "").await?;
+    let secrets = tempfile::tempdir()?;
+    let token = "a-token-of-enough-letters";
+    std::fs::write(secrets.path().join("token"), token)?;
+    let mut setup = Setup::restarts("nothing").prometheus(&prom.url).alertmanager("http://127.0.0.1:1");
+    setup.config += &format!("auth: {{token_file: {}}}\n", secrets.path().join("token").display());
+    setup.config += "docker: {hosts: {local: 'unix:///var/run/docker.sock', edge: 'unix:///nowhere/docker.sock'}}\n";
+    let host = Host::start(&setup).await;
+    for wrong in [None, Some("another-token-of-letters")] {
+        let (status, body) = detectors(&host, wrong).await?;
+        assert_eq!((status, body.is_array()), (401, false), "{body}");
+    }
+    let shown = async |name: &'static str, reachable: bool| {
+        within(30, &format!("{name} reachable: {reachable}"), || async {
+            let (status, body) = detectors(&host, Some(token)).await?;
+            ensure!(status == 200, "{status} {body}");
+            let all = body.as_array().context("a list")?.clone();
+            ensure!(all.len() == 4, "{body}");
+            let found = all.into_iter().find(|d| d["name"].as_str().is_some_and(|n| n.contains(name))).context(name)?;
+            Ok((found["reachable"] == reachable).then_some(found))
+        })
+        .await
+    };
+    let prometheus = shown("Prometheus", true).await?;
+    assert_eq!((prometheus["kind"].as_str(), &prometheus["last_error"]), (Some("prometheus"), &serde_json::Value::Null));
+    let alertmanager = shown("Alertmanager", false).await?;
+    assert_eq!(alertmanager["kind"], "alertmanager");
+    assert!(alertmanager["last_error"]["message"].as_str().is_some_and(|m| m.contains("cannot be reached")), "{alertmanager}");
+    assert_eq!(shown("`local`", true).await?["kind"], "docker");
+    let edge = shown("`edge`", false).await?;
+    assert!(edge["last_error"]["message"].as_str().is_some_and(|m| m.contains("no socket")), "{edge}");
+    let before = Time::parse(prometheus["since"].as_str().context("a time")?).context("a time")?;
+    prom.kill().await?;
+    let lost = shown("Prometheus", false).await?;
+    assert!(Time::parse(lost["since"].as_str().context("a time")?).context("a time")? > before, "{lost}");
+    // Taking alerts in needs none of them.
+    let ready = reqwest_client().get(format!("{}/-/ready", host.url)).send().await?;
+    assert_eq!(ready.status().as_u16(), 200);
+    let refused = reqwest_client().post(format!("{}/api/v1/detectors", host.url)).send().await?;
+    assert_eq!(refused.status().as_u16(), 405);
+    Ok(())
+}
+
+/// One whole incident that only its policy's own probe can verify: nothing else is configured to be looked at.
+#[tokio::test]
+async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let well = Arc::new(AtomicUsize::new(503));
+    let answers = Arc::clone(&well);
+    let url = liar(move |_| StatusCode::from_u16(u16::try_from(answers.load(Ordering::SeqCst)).unwrap()).unwrap()).await?;
+    let mut setup = Setup::restarts(&patient.name);
+    setup.policy = setup.policy.replace(
+        "verify: {within: 40s, stable: 2s}",
+        &format!("verify: {{within: 40s, stable: 2s, settle: 1s, probe: {{http: '{url}/health'}}}}"),
+    );
+    let host = Host::start(&setup).await;
+    let labels = serde_json::json!({ "alertname": "Down", "container": patient.name });
+    assert_eq!(host.send("firing", labels, &Time::now().to_string()).await, 200);
+    within(30, "a look after the restart", || async { Ok((host.incidents()[0].0 == "verifying").then_some(())) }).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(host.incidents()[0].0, "verifying");
+    well.store(200, Ordering::SeqCst);
+    let story = host.until("healed", 30).await;
+    assert!(story.contains("the policy's probe of http://127.0.0.1") && story.contains("answers 200"), "{story}");
     Ok(())
 }

@@ -62,6 +62,11 @@ impl Selector {
         self.written(labels, Some(range_ms))
     }
 
+    /// True when it is about the metric of that name.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// The age of the oldest sample it may look at; `None`: its words do not tell.
     pub(super) fn back(&self) -> Option<Duration> {
         match self.window {

@@ -185,7 +185,8 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
-        (0_u8..3, 0_usize..6).prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
+        (0_u8..3, 0_usize..6)
+            .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
     ]
 }
 
