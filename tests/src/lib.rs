@@ -16,5 +16,6 @@ mod incident;
 mod journal;
 mod matchers;
 mod monitors;
+mod people;
 mod programs;
 mod sandbox;
