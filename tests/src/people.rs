@@ -233,9 +233,10 @@ async fn what_is_refused_or_held_is_so_before_anybody_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_takes_what_had_long_been_firing() {
     let patient = service();
-    let host = Host::start(&Setup::restarts(&patient.name)).await;
-    let hour_ago = Time::now().minus(Duration::from_secs(3600)).to_string();
-    host.send("firing", labels(&patient), &hour_ago).await;
+    let since = Time::now().to_string();
+    let host = Host::start(&Setup::restarts(&patient.name).policy_line("max_age: 1s")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    host.send("firing", labels(&patient), &since).await;
     let told = host.until("held", 20).await;
     assert!(told.contains(&format!("paramedic incident retry {} --reason", id(&host))), "{told}");
     let (code, answer) = say(&host, &format!("incidents/{}/retry", id(&host)), json!({ "reason": "I have looked" })).await;
@@ -391,7 +392,10 @@ async fn the_commands_show_what_they_approve_and_say_what_is_wrong() {
     assert!(code == Some(2) && said.contains("there is no incident"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "close", "../halt", "--reason", "x"]).await;
     assert!(code == Some(2) && said.contains("is no id"), "{said}");
-    // Another alert, so that nothing at all is an ambiguous beginning.
+    // An alert of another name, and then the beginning of both.
+    host.send("firing", json!({ "alertname": "Other" }), &Time::now().to_string()).await;
+    let (code, said) = paramedic(&host, &["incident", "close", "", "--reason", "x"]).await;
+    assert!(code == Some(2) && said.contains("is no id"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x", "--digest", "00000000"]).await;
     assert!(code == Some(1) && said.contains(&digest[..12]) && said.contains("nothing was approved"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "looks right", "--output", "json"]).await;
