@@ -42,7 +42,7 @@ impl Halt {
 
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("everything is halted")?;
+        f.write_str("halted")?;
         match &self.by {
             Some(by) => write!(f, " by {}", clean(by, 80))?,
             None => write!(f, " by the file {FILE} in the data folder")?,

@@ -18,8 +18,8 @@ fn rule(container: &str) -> String {
 }
 
 /// A container that runs, and a witness who listens to the engine's events about it: the engine remembers only its last 256.
-struct Service {
-    patient: Patient,
+pub(crate) struct Service {
+    pub(crate) patient: Patient,
     events: tempfile::NamedTempFile,
     witness: Child,
 }
@@ -38,7 +38,7 @@ impl Drop for Service {
     }
 }
 
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
     let events = tempfile::NamedTempFile::new().unwrap();
     let filter = format!("container={}", patient.id);
@@ -61,16 +61,16 @@ fn heard(service: &Service) -> String {
     std::fs::read_to_string(service.events.path()).unwrap()
 }
 
-fn labels(patient: &Patient) -> serde_json::Value {
+pub(crate) fn labels(patient: &Patient) -> serde_json::Value {
     json!({ "alertname": "Down", "container": patient.name })
 }
 
 /// How often the engine was asked to restart it, by its own word.
-fn restarts(service: &Service) -> usize {
+pub(crate) fn restarts(service: &Service) -> usize {
     heard(service).lines().filter(|action| *action == "restart").count()
 }
 
-async fn until_restarted(patient: &Service, times: usize, seconds: u64) {
+pub(crate) async fn until_restarted(patient: &Service, times: usize, seconds: u64) {
     for _ in 0..seconds * 5 {
         if restarts(patient) >= times {
             return;

@@ -16,6 +16,7 @@ mod incident;
 mod journal;
 mod matchers;
 mod monitors;
+mod people;
 mod programs;
 mod sandbox;
 mod simulation;
