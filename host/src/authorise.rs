@@ -17,15 +17,11 @@ use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError};
-use crate::look::alertmanager::Alertmanager;
-use crate::look::docker::{Container, Engines};
-use crate::look::inventory;
+use crate::look::Eyes;
+use crate::look::docker::Container;
 use crate::policy::brakes::Brakes;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
-
-/// A container that somebody started after the alert had begun is given this long to show whether that helped.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// How soon after our own action a container's new state still counts as our doing.
 const OURS: Duration = Duration::from_secs(15);
@@ -99,14 +95,8 @@ impl Stop {
 /// Who says yes or no.
 #[derive(Debug)]
 pub struct Authoriser {
-    /// The containers.
-    pub engines: Arc<Engines>,
-    /// Where silences are.
-    pub alertmanagers: Vec<Arc<Alertmanager>>,
-    /// Labels that do not count for identity.
-    pub drop: Arc<[String]>,
-    /// Playbooks and inventories, if there are any.
-    pub ansible: Option<Arc<inventory::Settings>>,
+    /// What is looked at.
+    pub eyes: Arc<dyn Eyes>,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
     /// The global brakes.
@@ -229,7 +219,7 @@ impl Authoriser {
             return Err(no(Rule::NotDeclared, message));
         }
         let target: Target = proposal.target().parse().map_err(|why| no(Rule::InvalidTarget, why))?;
-        if !self.engines.hosts().any(|host| *host == target.host) {
+        if !self.eyes.hosts().contains(&target.host) {
             let message = format!("Docker host `{}` is not configured: add it under docker.hosts", target.host);
             return Err(no(Rule::UnknownHost, message));
         }
@@ -239,8 +229,7 @@ impl Authoriser {
                 self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds).map_err(|(rule, m)| no(rule, m))?
             }
             Proposal::Playbook { name, host, variables, .. } => {
-                let ansible = self.ansible.as_deref();
-                playbook::action(ansible, claim, &target, name, host.as_deref(), variables)
+                playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables)
                     .await
                     .map_err(|stop| stop.into_stop(proposal))?
             }
@@ -286,7 +275,7 @@ impl Authoriser {
 
     /// The container of that name, or none. An engine that cannot be asked holds: nothing can be resolved.
     async fn container(&self, target: &Target) -> Result<Option<Container>, Stop> {
-        let found = self.engines.container(target).await;
+        let found = self.eyes.container(target).await;
         found.map_err(|error| {
             Stop::held(Rule::Unsure, format!("{target} cannot be looked at: {}", clean(&error.to_string(), 500)))
         })
@@ -299,7 +288,7 @@ impl Authoriser {
         for (_, container) in wanted {
             let Some(container) = container else { continue };
             self.deliberately_stopped(claim, container).await?;
-            recently_started(claim.incident, container)?;
+            recently_started(claim, container)?;
         }
         self.silenced(claim).await
     }
@@ -338,7 +327,7 @@ impl Authoriser {
         if claim.policy.on_deliberate_stop == OnDeliberateStop::Heal || ours {
             return Ok(());
         }
-        match self.engines.deliberately_stopped(container).await {
+        match self.eyes.deliberately_stopped(container).await {
             Ok(None) => Ok(()),
             Ok(Some(evidence)) => {
                 let message =
@@ -350,16 +339,11 @@ impl Authoriser {
     }
 
     async fn silenced(&self, claim: Claim<'_>) -> Result<(), Stop> {
-        for alertmanager in &self.alertmanagers {
-            match alertmanager.suppression(&claim.incident.alert.labels, &self.drop).await {
-                Ok(None) => {}
-                Ok(Some(hold)) => {
-                    return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None });
-                }
-                Err(error) => unsure(claim, "whether the alert is silenced", &error)?,
-            }
+        match self.eyes.suppression(&claim.incident.alert.labels).await {
+            Ok(None) => Ok(()),
+            Ok(Some(hold)) => Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
+            Err(error) => unsure(claim, "whether the alert is silenced", &error),
         }
-        Ok(())
     }
 }
 
@@ -384,16 +368,19 @@ fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result
     Err(Stop::held(Rule::Unsure, message))
 }
 
-/// A container that runs and was started after the alert began, not by us nor by its restart policy, is somebody's repair.
-fn recently_started(incident: &Incident, container: &Container) -> Result<(), Stop> {
+/// A container that runs and was started after the alert began, not for this incident nor by its restart policy, is somebody's
+/// repair: a person's, or another incident's about the same target. It is given as long as an attempt of this policy would be.
+fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
+    let incident = claim.incident;
     let Some(started) = container.started else { return Ok(()) };
     let running = container.state == "running" && container.restart_count == 0;
-    let settled = Time::now() >= started.plus(SETTLE);
+    let settles = started.plus(claim.policy.verify.within);
+    let settled = Time::now() >= settles;
     if !running || settled || started <= incident.alert.starts_at || is_ours(incident, &container.target, started) {
         return Ok(());
     }
     let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
-    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(started.plus(SETTLE)) })
+    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(settles) })
 }
 
 /// Did that happen to the target while an attempt of this incident was at work on it?

@@ -60,6 +60,9 @@ pub struct Config {
     /// An alert that had been firing for longer when it was first seen is left to a person.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub max_age: Duration,
+    /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub stale_after: Duration,
     /// How long a graceful stop may take.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub shutdown_within: Duration,
@@ -82,6 +85,8 @@ impl Default for Config {
             brakes: Brakes::default(),
             poll: Poll::default(),
             max_age: Duration::from_secs(15 * 60),
+            // Three times Alertmanager's default `repeat_interval`.
+            stale_after: Duration::from_secs(12 * 3_600),
             shutdown_within: Duration::from_secs(30),
         }
     }

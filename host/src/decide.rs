@@ -16,7 +16,7 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plugin::Plugin;
+use plugin::Judge;
 use question::Brief;
 use sandbox::Sandbox;
 
@@ -31,7 +31,7 @@ pub struct Loaded {
     /// The policy as written.
     pub policy: Policy,
     /// Its plugin.
-    pub plugin: Arc<Plugin>,
+    pub plugin: Arc<dyn Judge>,
 }
 
 /// What is asked: everything the plugin will be told. Only what is on disk can be asked ([`Journalled`]).
@@ -96,7 +96,7 @@ impl Decider {
             if !asked || !policy.matchers.matches(&question.incident.alert.labels) {
                 continue;
             }
-            let answer = ask(policy, policy.mode, plugin, brief(policy.settings.clone())).await;
+            let answer = ask(policy, policy.mode, &**plugin, brief(policy.settings.clone())).await;
             taken |= policy.mode == Mode::Enforce
                 && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
             answers.push(answer);
@@ -122,7 +122,7 @@ impl Decider {
             return unanswered(format!("policy {} is no longer enforced", owner.policy));
         }
         match self.plugin(&owner.plugin).await {
-            Ok(plugin) => ask(&loaded.policy, Mode::Enforce, &plugin, brief).await,
+            Ok(plugin) => ask(&loaded.policy, Mode::Enforce, &*plugin, brief).await,
             Err(why) => {
                 unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy))
             }
@@ -133,7 +133,7 @@ impl Decider {
     ///
     /// # Errors
     /// In words.
-    pub async fn plugin(&self, digest: &str) -> Result<Arc<Plugin>, String> {
+    pub async fn plugin(&self, digest: &str) -> Result<Arc<dyn Judge>, String> {
         if let Some(loaded) = self.policies.iter().find(|loaded| loaded.plugin.digest() == digest) {
             return Ok(Arc::clone(&loaded.plugin));
         }
@@ -158,7 +158,7 @@ fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
     }
 }
 
-async fn ask(policy: &Policy, mode: Mode, plugin: &Plugin, brief: Brief) -> Answer {
+async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> Answer {
     let limits = sandbox::Limits { deadline: policy.limits.deadline, memory: policy.limits.memory };
     let ruling = plugin.decide(&brief, &limits).await;
     Answer {

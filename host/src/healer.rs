@@ -13,19 +13,20 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::action::{Action, DockerHost, DockerVerb, Kind, Proposal, Target};
+use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status, Via};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
-use crate::clock::Time;
+use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
-use crate::look::docker::Engines;
+use crate::look::Eyes;
 use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
@@ -35,6 +36,9 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// An incident that rests is read again so often, should nobody have told of what was written.
+const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -48,8 +52,8 @@ pub struct Healer {
     pub intake: Arc<Intake>,
     /// Which target an alert means.
     pub targets: targets::Rules,
-    /// The containers.
-    pub engines: Arc<Engines>,
+    /// What is looked at.
+    pub eyes: Arc<dyn Eyes>,
     /// What the sources list.
     pub sight: Sight,
     /// Asks policies.
@@ -62,6 +66,8 @@ pub struct Healer {
     pub verifier: Verifier,
     /// Held while an incident that a brake had held is asked and authorised again: one at a time.
     pub turn: Mutex<()>,
+    /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
+    pub stale_after: Duration,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -116,7 +122,7 @@ impl Healer {
             // A panic is a fault of ours, and no reason to leave an incident alone: what was begun is found out.
             while AssertUnwindSafe(healer.story(&id, &notify)).catch_unwind().await.is_err() && !healer.shutdown.is_requested() {
                 error!(incident = %id, "A story broke off by a fault in Paramedic; it goes on");
-                let _ = healer.rest(&notify, MAX_BACKOFF).await;
+                healer.rest(&notify, MAX_BACKOFF).await;
             }
             id
         });
@@ -131,7 +137,7 @@ impl Healer {
                 Ok(Then::Over) => return,
                 Err(failure) => {
                     error!(incident = %id, %failure, "An incident cannot go on; trying again");
-                    let _ = self.rest(news, backoff).await;
+                    self.rest(news, backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
@@ -185,10 +191,9 @@ impl Healer {
 
     async fn look_at_targets(&self, incident: &Incident) -> (Vec<TargetView>, Vec<String>) {
         let mut views = Vec::new();
-        let hosts: Vec<DockerHost> = self.engines.hosts().cloned().collect();
-        let resolved = self.targets.resolve(&incident.alert.labels, &hosts);
+        let resolved = self.targets.resolve(&incident.alert.labels, &self.eyes.hosts());
         for (target, inventory_host) in resolved.targets {
-            let state = match self.engines.container(&target).await {
+            let state = match self.eyes.container(&target).await {
                 Ok(Some(container)) => container.state,
                 Ok(None) => "missing".to_owned(),
                 Err(_) => "unknown".to_owned(),
@@ -213,7 +218,8 @@ impl Healer {
                 return self.close(incident, Closing::Cleared, message).await;
             }
             if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
-                return self.rest(news, LOOK_SOON).await;
+                self.rest(news, LOOK_SOON).await;
+                return Ok(());
             }
         }
         let Some((loaded, declared)) = self.owner(incident).await else { return self.policy_gone(incident).await };
@@ -284,7 +290,7 @@ impl Healer {
 
     /// How a container is that should run after the attempt.
     async fn target_state(&self, target: Option<&Target>) -> Option<TargetState> {
-        let found = self.engines.container(target?).await.ok()?;
+        let found = self.eyes.container(target?).await.ok()?;
         Some(match found {
             Some(container) => TargetState { state: container.state, health: container.health, started: container.started },
             None => TargetState { state: "missing".to_owned(), health: None, started: None },
@@ -296,7 +302,10 @@ impl Healer {
         match self.fires(incident) {
             Fires::No { .. } => match self.gone(incident).await {
                 Some(message) => self.close(incident, Closing::Cleared, message).await,
-                None => self.rest(news, LOOK_SOON).await,
+                None => {
+                    self.rest(news, LOOK_SOON).await;
+                    Ok(())
+                }
             },
             Fires::CannotTell { .. } if all_resolved(incident) => {
                 self.close(incident, Closing::Cleared, "its source says that it is over".to_owned()).await
@@ -329,32 +338,52 @@ impl Healer {
         &self,
         incident: &Incident,
         until: Option<Time>,
-        then: Option<Trigger>,
+        then: Option<Due>,
         permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
-        if let Some(message) = self.gone(incident).await {
-            return self.close(incident, Closing::Cleared, message).await;
-        }
-        let left = until.map(|moment| moment.since(Time::now()));
-        match (then, left) {
-            (Some(Trigger::HoldOver), None | Some(Duration::ZERO)) => {
-                if let Phase::Held { proposals, rule, .. } = &incident.phase
-                    && self.still_held(incident, proposals, *rule).await?
-                {
-                    return self.rest(news, LOOK_AGAIN).await;
-                }
-                // When a brake lets go, one of those that it held goes first; the others look again later.
-                let Ok(_turn) = self.turn.try_lock() else { return self.rest(news, LOOK_AGAIN).await };
-                self.ask(incident, Trigger::HoldOver).await?;
-                let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
-                match incident.next() {
-                    Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
-                    _ => Ok(()),
-                }
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = self.gone(incident).await {
+                return self.close(incident, Closing::Cleared, message).await;
             }
-            (Some(trigger), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
-            _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
+            if let Some((how, message)) = self.unheard(incident) {
+                return self.close(incident, how, message).await;
+            }
+            let left = until.map(|moment| moment.since(Time::now()));
+            match (then, left) {
+                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
+                (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
+                }
+                // Whoever writes to it tells, so there is no need to read it again at every look.
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
+    async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+        let still = match &incident.phase {
+            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            _ => false,
+        };
+        // When a brake lets go, one of those that it held goes first; the others look again later.
+        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+            self.rest(news, LOOK_AGAIN).await;
+            return Ok(());
+        };
+        self.ask(incident, Trigger::HoldOver).await?;
+        let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+        match incident.next() {
+            Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+            _ => Ok(()),
         }
     }
 
@@ -376,10 +405,9 @@ impl Healer {
 
     /// What the sources list about this alert.
     fn fires(&self, incident: &Incident) -> Fires {
-        let listed = incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus));
         match self.sight.fires(&incident.id.key) {
             // A source that never listed it (another Alertmanager's alert, Grafana's) does not clear it by listing nothing.
-            Fires::No { .. } if !listed => {
+            Fires::No { .. } if !self.listed(incident) => {
                 Fires::CannotTell { reason: "no source that is looked at has ever listed it".to_owned() }
             }
             fires => fires,
@@ -401,14 +429,38 @@ impl Healer {
         }
     }
 
-    /// Sleeps until there is news, `at most` has passed, or the server stops.
-    async fn rest(&self, news: &Notify, at_most: Duration) -> Result<(), JournalError> {
-        tokio::select! {
-            () = news.notified() => {}
-            () = tokio::time::sleep(at_most) => {}
-            () = self.shutdown.requested() => {}
+    /// How it ends when nobody says any longer that it fires, nobody said that it is over, and no source can be looked at: what
+    /// Prometheus posts it repeats every minute, so its silence clears; Alertmanager repeats a webhook after hours.
+    fn unheard(&self, incident: &Incident) -> Option<(Closing, String)> {
+        let now = Time::now();
+        if !matches!(self.fires(incident), Fires::CannotTell { .. }) || self.listed(incident) {
+            return None;
         }
-        Ok(())
+        let (via, until) = self.intake.believed(incident, self.stale_after)?;
+        if now < until {
+            return None;
+        }
+        Some(match via {
+            Via::Post => (Closing::Cleared, "Prometheus has stopped posting it, and posts what fires every minute".to_owned()),
+            _ => {
+                let after = print_duration(self.stale_after);
+                (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
+            }
+        })
+    }
+
+    /// Did a source that is looked at ever list it?
+    fn listed(&self, incident: &Incident) -> bool {
+        incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
+    }
+
+    /// Sleeps until there is news, `at_most` has passed, or the server stops; `false` when only time has passed.
+    async fn rest(&self, news: &Notify, at_most: Duration) -> bool {
+        tokio::select! {
+            () = news.notified() => true,
+            () = tokio::time::sleep(at_most) => false,
+            () = self.shutdown.requested() => true,
+        }
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {

@@ -5,6 +5,7 @@ pub mod grants;
 
 use std::time::Duration;
 
+use reqwest::Url;
 use serde::{Deserialize, Deserializer};
 
 use crate::alert::matchers::Matchers;
@@ -133,6 +134,26 @@ impl Default for Verify {
     fn default() -> Self {
         Self { within: Duration::from_secs(180), stable: Duration::from_secs(30) }
     }
+}
+
+/// What a policy asks by itself to tell that its target is well. Written by the operator; nothing of an alert gets into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A PromQL expression that has a result while all is well.
+    Promql(String),
+    /// An address that answers with this status while all is well.
+    Http(HttpProbe),
+}
+
+/// An address to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// Where to.
+    pub url: Url,
+    /// The status expected; `None`: any of 2xx.
+    pub status: Option<u16>,
+    /// The `Host` header, when it is not the URL's.
+    pub host: Option<String>,
 }
 
 /// What to do about a container that a person stopped on purpose.

@@ -16,11 +16,11 @@ use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
-use crate::execute::Executor;
+use crate::execute::{Executor, RealHands};
 use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
-use crate::look::sight::Sources;
+use crate::look::{Eyes, World};
 use crate::policy::Policy;
 use crate::receive::http::{Doors, Hear, HearError};
 use crate::receive::intake::Intake;
@@ -50,8 +50,11 @@ impl Server {
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
-        let engines = Arc::new(Engines::connect(&config.docker)?);
-        let sources = config.sources()?;
+        let world = world(&config)?;
+        let sources = world.sources.clone();
+        let hands =
+            RealHands { engines: Arc::clone(&world.engines), ansible: world.ansible.clone(), runs: config.data.join("runs") };
+        let eyes: Arc<dyn Eyes> = Arc::new(world);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge));
@@ -60,17 +63,13 @@ impl Server {
             targets: config.targets.clone(),
             sight: poller.sight(),
             decider: Decider::new(loaded, sandbox, kept),
-            authoriser: authoriser(&config, &engines, &sources),
-            executor: Executor {
-                journal: journal.clone(),
-                engines: Arc::clone(&engines),
-                ansible: config.ansible.clone().map(Arc::new),
-                runs: config.data.join("runs"),
-            },
+            authoriser: authoriser(&config, &eyes),
+            executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands: Arc::new(hands) },
             verifier: Verifier::new(sources),
-            engines,
+            eyes,
             journal,
             turn: tokio::sync::Mutex::default(),
+            stale_after: config.stale_after,
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind(config.listen)
@@ -142,13 +141,19 @@ fn hear(intake: &Arc<Intake>) -> Hear {
     })
 }
 
-/// Who says yes or no, with the operator's settings.
-pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sources) -> Authoriser {
-    Authoriser {
-        engines: Arc::clone(engines),
-        alertmanagers: sources.alertmanager.clone(),
-        drop: sources.drop.clone(),
+/// What the configuration lets Paramedic look at.
+pub(crate) fn world(config: &Config) -> anyhow::Result<World> {
+    Ok(World {
+        engines: Arc::new(Engines::connect(&config.docker)?),
+        sources: config.sources()?,
         ansible: config.ansible.clone().map(Arc::new),
+    })
+}
+
+/// Who says yes or no, with the operator's settings.
+pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
+    Authoriser {
+        eyes: Arc::clone(eyes),
         halt_file: config.data.join("HALT"),
         brakes: config.brakes.clone(),
         max_age: config.max_age,

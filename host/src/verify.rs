@@ -8,19 +8,23 @@
 //! Absent on purpose, for now: the policy's own probe (HTTP or PromQL). Its place is [`Verifier::look`], beside the detectors.
 
 mod detector;
+mod detectors;
 mod selectors;
 
+use std::fmt;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::alert::Alert;
 use crate::clock::{Time, print_duration};
 use crate::incident::Verdict;
 use crate::look::sight::Sources;
-use crate::policy::Verify;
-use detector::Said;
+use crate::policy::{Probe, Verify};
+use detectors::Detectors;
 
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -29,15 +33,28 @@ const DOWN_FOR: Duration = Duration::from_secs(4);
 /// How long one look at the target may take.
 const TARGET_WITHIN: Duration = Duration::from_secs(10);
 
+/// The eyes of verification: all that is ever looked at to tell whether an alert is over, but for the target itself. A simulated
+/// world can stand behind it.
+pub trait Detect: fmt::Debug + Send + Sync {
+    /// Asks every detector once about an alert; only what was seen of later than `since` counts.
+    fn look<'a>(&'a self, alert: &'a Alert, since: Time) -> BoxFuture<'a, Seen>;
+
+    /// Asks a policy's own probe once; only what is seen of later than `since` counts.
+    fn probe<'a>(&'a self, probe: &'a Probe, since: Time) -> BoxFuture<'a, Seen>;
+}
+
 /// What one look saw. The text says who said what, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Positively well.
     Healthy(String),
-    /// It fires, or is pending.
+    /// It fires, or is pending; or the probe fails.
     Firing(String),
     /// It cannot be told.
     Unclear(String),
+    /// Nobody watches for it: every detector was asked, none has a rule for it, and none lists it. So it cannot be told either, unless
+    /// somebody else knows.
+    Unwatched(String),
 }
 
 /// The target of an action, as far as verification needs to know it.
@@ -73,39 +90,24 @@ pub struct Attempt<'a> {
 /// Looks whether an attempt helped.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    sources: Sources,
+    eyes: Arc<dyn Detect>,
     pause: Duration,
 }
 
 impl Verifier {
     /// One that looks at these sources.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, pause: PAUSE }
+        Self::with(Arc::new(Detectors { sources }))
     }
 
-    /// Looks once, at all sources at the same time; only what was seen of later than `since` counts.
+    /// One that looks through these eyes.
+    pub fn with(eyes: Arc<dyn Detect>) -> Self {
+        Self { eyes, pause: PAUSE }
+    }
+
+    /// Looks once, at all detectors at the same time; only what was seen of later than `since` counts.
     pub async fn look(&self, alert: &Alert, since: Time) -> Seen {
-        let drop = &*self.sources.drop;
-        let prometheus = join_all(self.sources.prometheus.iter().map(|p| detector::look(p, alert, drop, since)));
-        let (said, listed) = tokio::join!(prometheus, self.listed(alert, since));
-        together(said, listed)
-    }
-
-    /// Whether an Alertmanager lists it as told again since then; the errors of those that cannot be asked.
-    async fn listed(&self, alert: &Alert, since: Time) -> Listed {
-        let drop = &*self.sources.drop;
-        let ask = self.sources.alertmanager.iter().map(|am| async move { (am.who(), am.same(&alert.labels, drop).await) });
-        let mut listed = Listed::default();
-        for (who, answer) in join_all(ask).await {
-            match answer {
-                Ok(alerts) if alerts.iter().any(|a| a.updated_at > since) => {
-                    listed.firing.get_or_insert_with(|| format!("{who} lists it, as it was told again since"));
-                }
-                Ok(_) => {}
-                Err(error) => listed.unclear.push(error.to_string()),
-            }
-        }
-        listed
+        self.eyes.look(alert, since).await
     }
 
     /// Looks again and again: healed once it was positively well for `stable`; not healed when it fires at the end of `within`, or when its
@@ -127,8 +129,8 @@ impl Verifier {
             let asked = Instant::now();
             let (seen, state) = tokio::join!(self.look(attempt.alert, attempt.ended), look_at_target);
             let seen = match &state {
-                Some(state) if self.sources.prometheus.is_empty() => health.judge(seen, state, attempt.begun),
-                _ => seen,
+                Some(state) => health.judge(seen, state, attempt.begun),
+                None => seen,
             };
             tracing::debug!(alert = attempt.alert.name(), ?seen, ?state, "looked again");
             if let Some(verdict) = watch.take(seen, state.as_ref(), asked, Instant::now() >= end) {
@@ -139,39 +141,7 @@ impl Verifier {
     }
 }
 
-#[derive(Debug, Default)]
-struct Listed {
-    firing: Option<String>,
-    unclear: Vec<String>,
-}
-
-/// What all sources say together.
-fn together(said: Vec<Said>, listed: Listed) -> Seen {
-    let (mut healthy, mut unclear, mut without) = (None, Vec::new(), Vec::new());
-    for said in said {
-        match said {
-            Said::Firing(text) => return Seen::Firing(text),
-            Said::Healthy(text) => healthy = Some(text),
-            Said::Unclear(text) => unclear.push(text),
-            Said::NoRule(text) => without.push(text),
-        }
-    }
-    // Several Prometheus may share the work, so one without the rule says nothing; one that has it and cannot tell leaves it to one that can.
-    match (healthy, listed.firing) {
-        (Some(text), _) => Seen::Healthy(text),
-        (None, Some(text)) => Seen::Firing(text),
-        (None, None) => {
-            unclear.extend(without);
-            unclear.extend(listed.unclear);
-            if unclear.is_empty() {
-                unclear.push("no Prometheus that could tell is configured".to_owned());
-            }
-            Seen::Unclear(unclear.join("; "))
-        }
-    }
-}
-
-/// A container's own health check, where there is no Prometheus to ask.
+/// A container's own health check, where nobody else watches.
 #[derive(Debug, Default)]
 struct Health {
     /// It was seen not to be healthy since the action: so `healthy` is news.
@@ -188,8 +158,8 @@ impl Health {
         }
         let is_new = self.was_not || state.started.is_some_and(|started| started >= begun);
         match seen {
-            Seen::Unclear(_) if is_new && state.state == "running" => {
-                Seen::Healthy("no Prometheus is configured; the container's own health check passes since the action".to_owned())
+            Seen::Unwatched(nobody) if is_new && state.state == "running" => {
+                Seen::Healthy(format!("{nobody}; the container's own health check passes since the action"))
             }
             seen => seen,
         }
@@ -230,7 +200,9 @@ impl Watch {
         let lasted = print_duration(at.saturating_duration_since(self.started));
         Some(match seen {
             Seen::Firing(text) => (Verdict::NotHealed, format!("after {lasted}: {text}")),
-            Seen::Healthy(text) | Seen::Unclear(text) => (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}")),
+            Seen::Healthy(text) | Seen::Unclear(text) | Seen::Unwatched(text) => {
+                (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}"))
+            }
         })
     }
 
@@ -258,6 +230,9 @@ mod tests {
     }
     fn unclear() -> Seen {
         Seen::Unclear("P cannot be reached".to_owned())
+    }
+    fn unwatched() -> Seen {
+        Seen::Unwatched("nobody watches".to_owned())
     }
     fn target(state: &str, health: Option<&str>, started: i64) -> TargetState {
         TargetState { state: state.to_owned(), health: health.map(str::to_owned), started: Some(Time(started)) }
@@ -312,30 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_is_believed_before_a_lagging_alertmanager() {
-        let lists = || Listed { firing: Some("A lists it".to_owned()), unclear: Vec::new() };
-        let well = || Said::Healthy("P".to_owned());
-        let fires = || Said::Firing("Q".to_owned());
-        let blind = || Said::Unclear("R".to_owned());
-        assert_eq!(together(vec![well()], lists()), Seen::Healthy("P".to_owned()));
-        assert_eq!(together(vec![well(), fires()], Listed::default()), Seen::Firing("Q".to_owned()));
-        assert_eq!(together(vec![blind()], lists()), Seen::Firing("A lists it".to_owned()));
-        assert_eq!(together(vec![blind(), well()], Listed::default()), Seen::Healthy("P".to_owned()));
-        // An Alertmanager that lists nothing is no proof of anything.
-        assert_eq!(together(vec![blind()], Listed::default()), Seen::Unclear("R".to_owned()));
-        assert!(matches!(together(Vec::new(), Listed::default()), Seen::Unclear(text) if text.contains("configured")));
-    }
-
-    #[test]
     fn a_health_check_counts_only_when_it_is_news() {
-        let judge = |health: &mut Health, state: &TargetState| health.judge(unclear(), state, Time(1_000));
+        let judge = |health: &mut Health, state: &TargetState| health.judge(unwatched(), state, Time(1_000));
         let fresh = &mut Health::default();
-        assert_eq!(judge(fresh, &target("running", Some("healthy"), 999)), unclear());
-        assert_eq!(judge(fresh, &target("running", None, 1_000)), unclear());
+        assert_eq!(judge(fresh, &target("running", Some("healthy"), 999)), unwatched());
+        assert_eq!(judge(fresh, &target("running", None, 1_000)), unwatched());
         assert!(matches!(judge(fresh, &target("running", Some("healthy"), 1_000)), Seen::Healthy(_)));
-        assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unclear());
+        assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unwatched());
         assert!(matches!(judge(fresh, &target("running", Some("healthy"), 999)), Seen::Healthy(_)));
-        // What still fires is not outvoted.
+        // What still fires is not outvoted, and who cannot tell is not spoken for.
+        assert_eq!(fresh.judge(unclear(), &target("running", Some("healthy"), 1_000), Time(1_000)), unclear());
         assert_eq!(fresh.judge(firing(), &target("running", Some("healthy"), 1_000), Time(1_000)), firing());
     }
 }

@@ -18,4 +18,5 @@ mod matchers;
 mod monitors;
 mod programs;
 mod sandbox;
+mod simulation;
 mod soak;

@@ -84,7 +84,7 @@ async fn never_healthy(verifier: &Verifier, alert: &Alert, since: Time, length: 
 }
 
 fn unclear(seen: Seen) -> Result<String> {
-    if let Seen::Unclear(text) = seen { Ok(text) } else { bail!("not unclear but {seen:?}") }
+    if let Seen::Unclear(text) | Seen::Unwatched(text) = seen { Ok(text) } else { bail!("not unclear but {seen:?}") }
 }
 
 const DOWN: &str = "  - {alert: Down, expr: demo_up == 0, labels: {severity: critical}, annotations: {summary: 'it is down'}}";

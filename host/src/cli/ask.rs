@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded, Question};
 use crate::incident::{Answer, Decision, Event, Incident, Mode, TargetView, Trigger, timeline};
-use crate::look::docker::Engines;
+use crate::look::Eyes;
 use crate::receive::webhook;
 use crate::server;
 use crate::telemetry::clean;
@@ -60,11 +60,11 @@ impl Ask {
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
         let decider = Decider::new(loaded, sandbox, config.data.join("plugins"));
-        let engines = Arc::new(Engines::connect(&config.docker)?);
-        let authoriser = server::authoriser(&config, &engines, &config.sources()?);
+        let eyes: Arc<dyn Eyes> = Arc::new(server::world(&config)?);
+        let authoriser = server::authoriser(&config, &eyes);
         let mut replies = Vec::new();
         for alert in read_alerts(&self.alert)? {
-            replies.push(reply(&config, &decider, &authoriser, &engines, alert).await);
+            replies.push(reply(&config, &decider, &authoriser, &*eyes, alert).await);
         }
         if self.output == Output::Json {
             json(&replies)?;
@@ -98,16 +98,14 @@ impl Reply {
     }
 }
 
-async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engines: &Engines, alert: Alert) -> Reply {
+async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, eyes: &dyn Eyes, alert: Alert) -> Reply {
     let now = Time::now();
     let id = IncidentId { key: Key::of(alert.family, &alert.labels, &config.identity.drop), n: 1 };
     let name = clean(alert.name(), 120);
-    let hosts: Vec<_> = engines.hosts().cloned().collect();
-    let resolved = config.targets.resolve(&alert.labels, &hosts);
+    let resolved = config.targets.resolve(&alert.labels, &eyes.hosts());
     let mut targets = Vec::new();
     for (target, inventory_host) in resolved.targets {
-        let state =
-            engines.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
+        let state = eyes.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
         targets.push(TargetView { target, inventory_host, state });
     }
     let opened = Event::Opened { alert, via: Via::Webhook };

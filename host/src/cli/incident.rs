@@ -88,6 +88,7 @@ fn ending(closing: Closing) -> &'static str {
         Closing::Healed => "healed",
         Closing::Cleared => "cleared",
         Closing::Person => "person",
+        Closing::Stale => "stale",
     }
 }
 

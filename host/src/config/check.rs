@@ -114,6 +114,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
+    checks.length("stale_after", config.stale_after, Duration::from_secs(60), DAY * 365);
     checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
     for (i, rule) in config.targets.0.iter().enumerate() {
         checks.docker_host(config, &format!("targets[{i}].docker"), &rule.docker.host);

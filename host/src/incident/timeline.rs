@@ -55,6 +55,12 @@ fn text(event: &Event) -> String {
             let until = until.map(|moment| format!(", looking again at {moment}")).unwrap_or_default();
             format!("HELD [{rule}]: {}{until}", clean(message, WORDS))
         }
+        Event::ApprovalAsked { attempt, actions, until, .. } => {
+            let actions: Vec<String> = actions.iter().map(ToString::to_string).collect();
+            format!("WAITS FOR A PERSON to approve attempt {attempt}: {}; until {until}", actions.join(", then "))
+        }
+        Event::Approved { by, message, .. } => format!("Approved by {}: {}", clean(by, 80), clean(message, WORDS)),
+        Event::Denied { by, message } => format!("Denied by {}: {}", clean(by, 80), clean(message, WORDS)),
         Event::Intended { attempt, intent, action } => format!("Allowed as attempt {attempt}, action {intent}: {action}"),
         Event::Begun { intent } => format!("Action {intent} began"),
         Event::Ended { intent, outcome } => {
@@ -76,6 +82,7 @@ fn text(event: &Event) -> String {
                 Closing::Healed => "Closed as healed",
                 Closing::Cleared => "Closed as cleared, without claiming that anything helped",
                 Closing::Person => "Closed by a person",
+                Closing::Stale => "Closed as stale, nobody claims that it is over",
             };
             format!("{how}: {}", clean(message, WORDS))
         }
@@ -98,6 +105,7 @@ fn why(trigger: Trigger) -> &'static str {
         Trigger::WaitOver => "the wait is over",
         Trigger::HoldOver => "what held it back is gone",
         Trigger::Interrupted => "the last attempt was interrupted",
+        Trigger::Denied => "a person said no to what was wanted",
         Trigger::Retry => "a person wants it tried again",
     }
 }

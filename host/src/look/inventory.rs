@@ -16,7 +16,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use super::Unfit;
 use crate::action::InventoryHost;
+use crate::incident::Rule;
 use crate::telemetry::clean;
 
 /// How long listing an inventory may take; inventories that ask a cloud take a while.
@@ -82,6 +84,33 @@ pub struct Become {
     pub user: Option<String>,
     /// A file with the password for it, if one is needed.
     pub password_file: Option<PathBuf>,
+}
+
+/// Whether this playbook can be run with this profile on this host, as far as folder and inventory tell.
+///
+/// # Errors
+/// The rule that is not kept, or that it cannot be found out.
+pub async fn fits(settings: Option<&Settings>, name: &str, profile: &str, host: &InventoryHost) -> Result<(), Unfit> {
+    let never = |rule: Rule, why: String| Err(Unfit::Never(rule, why));
+    let Some(settings) = settings else {
+        return never(Rule::InvalidPlaybook, "no playbooks are configured: add an `ansible` section".to_owned());
+    };
+    if let Err(why) = playbook_path(settings, name) {
+        return never(Rule::InvalidPlaybook, why);
+    }
+    let Some(known) = settings.profiles.get(profile) else {
+        return never(
+            Rule::InvalidPlaybook,
+            format!("ansible profile `{profile}` is not configured: add it under ansible.profiles"),
+        );
+    };
+    match knows(settings, known, host).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            never(Rule::UnknownInventoryHost, format!("the inventory of profile `{profile}` does not know the host {host}"))
+        }
+        Err(error) => Err(Unfit::Unknown(format!("the inventory cannot be read: {error}"))),
+    }
 }
 
 /// The file of a playbook: a relative `.yml` or `.yaml` inside the playbook folder, also when links are followed.
