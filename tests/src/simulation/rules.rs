@@ -54,9 +54,7 @@ fn lost(entries: &[Entry], said: &Said, all: &[Said]) -> Option<String> {
     }
     let has = ends.values().any(|(begun, end)| {
         // A firing that a person has closed is that person's until it ends.
-        let covers = |(end, how): (Time, Closing)| {
-            end.plus(ECHO) >= said.at || (how == Closing::Person && said.starts_at <= end)
-        };
+        let covers = |(end, how): (Time, Closing)| end.plus(ECHO) >= said.at || (how == Closing::Person && said.starts_at <= end);
         *begun <= said.at && end.is_none_or(covers)
     });
     let overtaken = all.iter().any(|other| {
