@@ -261,7 +261,9 @@ impl Operator {
         let id = self.journal.find(beginning).await?;
         for _ in 0..TRIES {
             let incident = self.read(&id).await?;
-            let event = self.allowed(who, &incident, wish, reason)?;
+            let event = self.allowed(who, &incident, wish, reason).inspect_err(|no| {
+                warn!(incident = %id, by = %who, uid = who.uid, command = wish.word(), %no, "What a person wanted was not taken");
+            })?;
             let (Appended::Committed { seq: entry, .. } | Appended::Already { seq: entry, .. }) =
                 self.write(Append::new(id.clone(), Some(incident.seq), vec![event])).await?
             else {

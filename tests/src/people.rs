@@ -392,8 +392,6 @@ async fn the_commands_show_what_they_approve_and_say_what_is_wrong() {
     assert!(code == Some(2) && said.contains("there is no incident"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "close", "../halt", "--reason", "x"]).await;
     assert!(code == Some(2) && said.contains("is no id"), "{said}");
-    // An alert of another name, and then the beginning of both.
-    host.send("firing", json!({ "alertname": "Other" }), &Time::now().to_string()).await;
     let (code, said) = paramedic(&host, &["incident", "close", "", "--reason", "x"]).await;
     assert!(code == Some(2) && said.contains("is no id"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x", "--digest", "00000000"]).await;
@@ -402,6 +400,16 @@ async fn the_commands_show_what_they_approve_and_say_what_is_wrong() {
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["incident"], json!(id));
     until_restarted(&patient, 1, 20).await;
+    // Of seventeen keys two begin alike.
+    for n in 0..17 {
+        host.send("firing", json!({ "alertname": format!("Other{n}") }), &Time::now().to_string()).await;
+    }
+    let reader = paramedic::journal::Reader::open(&host.data()).unwrap();
+    let mut first: Vec<String> = reader.list(false, 100).unwrap().iter().map(|id| id.to_string()[..1].to_owned()).collect();
+    first.sort();
+    let twice = first.windows(2).find(|two| two[0] == two[1]).unwrap()[0].clone();
+    let (code, said) = paramedic(&host, &["incident", "close", &twice, "--reason", "x"]).await;
+    assert!(code == Some(2) && said.contains("several incidents begin with"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "deny", &id, "--reason", "too late"]).await;
     assert!(code == Some(1) && said.contains("does not wait for a yes or a no"), "{said}");
 }
