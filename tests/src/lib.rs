@@ -21,4 +21,5 @@ mod programs;
 mod sandbox;
 mod simulation;
 mod soak;
+mod steps;
 mod verify;

@@ -6,13 +6,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::journal::conformance;
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
 use paramedic::incident::Incident;
 use paramedic::journal::brakes::{self, Counts};
 use paramedic::journal::entry::{FIRST_HASH, VERSION, chain};
-use crate::journal::conformance;
 use paramedic::journal::{Append, Appended, Draft, Entry, Journal, JournalError, Listed, Spend, Store};
 use uuid::Uuid;
 
@@ -305,7 +305,9 @@ impl Store for Memory {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        std::future::ready(Ok(())).boxed()
+        let fenced = self.disk().epoch != self.epoch;
+        let answer = if fenced { Err(JournalError::NotDone("another server has taken over".to_owned())) } else { Ok(()) };
+        std::future::ready(answer).boxed()
     }
 }
 
