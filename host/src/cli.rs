@@ -131,10 +131,14 @@ impl Command {
 impl DataArg {
     /// The journal, for reading.
     fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
-        let data = match &self.data {
+        Ok(crate::journal::Reader::open(&self.folder()?)?)
+    }
+
+    /// The data folder.
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        Ok(match &self.data {
             Some(data) => data.clone(),
             None => crate::config::load(&self.config.config)?.data,
-        };
-        Ok(crate::journal::Reader::open(&data)?)
+        })
     }
 }

@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::sight::Sources;
 use crate::policy::Policy;
-use crate::receive::http::{Doors, Hear, HearError};
+use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
 use crate::receive::poll::Poller;
 use crate::shutdown::Shutdown;
@@ -46,7 +46,7 @@ impl Server {
     /// # Errors
     /// With what to do: a journal in use, a plugin that cannot be loaded, a port in use.
     pub async fn open(config: Config, policies: Vec<LoadedPolicy>, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let journal = Journal::open(&config.data)?;
+        let journal = Journal::with(&config.data, &config.journal)?;
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
@@ -77,7 +77,11 @@ impl Server {
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
         let ready = Arc::clone(&intake);
-        let doors = Doors::new(&config.auth, hear(&intake))?.ready(Arc::new(move || ready.ready()));
+        let ready: Ready = Arc::new(move || {
+            let intake = Arc::clone(&ready);
+            Box::pin(async move { intake.ready().await })
+        });
+        let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready);
         Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
     }
 

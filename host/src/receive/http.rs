@@ -47,7 +47,7 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub type Hear = Arc<dyn Fn(Via, Vec<Alert>) -> BoxFuture<'static, Result<(), HearError>> + Send + Sync>;
 
 /// Says whether alerts can be taken in, or why not.
-pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Why alerts could not be made durable.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,13 @@ impl Doors {
     /// When the token cannot be read.
     pub fn new(settings: &auth::Settings, hear: Hear) -> Result<Self, AuthError> {
         let room = Semaphore::new(usize::try_from(ROOM_MIB).unwrap_or(usize::MAX));
-        Ok(Self { gate: Gate::new(settings)?, hear, ready: Arc::new(|| Ok(())), patience: Patience::default(), room })
+        Ok(Self {
+            gate: Gate::new(settings)?,
+            hear,
+            ready: Arc::new(|| Box::pin(async { Ok(()) })),
+            patience: Patience::default(),
+            room,
+        })
     }
 
     /// What `/-/ready` asks.
@@ -231,7 +237,7 @@ impl Doors {
 }
 
 async fn answer_ready(State(ready): State<Ready>) -> Response {
-    match ready() {
+    match ready().await {
         Ok(()) => plain(StatusCode::OK, "OK"),
         Err(why) => with(error(StatusCode::SERVICE_UNAVAILABLE, &why), RETRY_AFTER, RETRY_AFTER_SECONDS),
     }
