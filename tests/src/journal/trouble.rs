@@ -189,7 +189,15 @@ async fn serve(data: &Path) -> (String, Shutdown, tempfile::TempDir) {
 async fn post(url: &str, name: &str) -> u16 {
     let alert = serde_json::json!({ "status": "firing", "labels": { "alertname": name }, "startsAt": Time::now().to_string() });
     let message = serde_json::json!({ "version": "4", "status": "firing", "alerts": [alert] });
-    reqwest_client().post(format!("{url}/alert")).json(&message).send().await.unwrap().status().as_u16()
+    reqwest_client()
+        .post(format!("{url}/alert"))
+        .timeout(Duration::from_secs(20))
+        .json(&message)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 async fn ready(url: &str) -> (u16, String) {

@@ -255,7 +255,9 @@ impl Reader {
         // Pages that no entry was read from, such as those of an index.
         let database: String = tx.query_row("pragma integrity_check(1)", [], |row| row.get(0)).map_err(unreadable)?;
         if database != "ok" {
-            return Err(JournalError::Unreadable(format!("the database is damaged: {database}; all entries are there: export them")));
+            return Err(JournalError::Unreadable(format!(
+                "the database is damaged: {database}; all entries are there: export them"
+            )));
         }
         Ok(Verified { first, entries: pos + 1 - first })
     }
