@@ -187,15 +187,19 @@ impl Tail {
 
 impl Verify {
     fn run(self) -> anyhow::Result<End> {
-        match self.data.journal()?.verify_with(&self.archive) {
+        let journal = self.data.journal()?;
+        match journal.verify_with(&self.archive) {
             Ok(whole) if self.output == Output::Json => {
                 json(&value!({ "ok": true, "entries": whole.entries, "first": whole.first }))?;
             }
             Ok(whole) if whole.first == 1 => line(format!("{} entries, none altered or missing", whole.entries)),
-            Ok(whole) => line(format!(
-                "{} entries from {} on, none altered or missing; what was before can be checked with --archive",
-                whole.entries, whole.first
-            )),
+            Ok(whole) => {
+                let when = journal.compacted_at()?.map_or(String::new(), |at| format!(" on {at}"));
+                line(format!(
+                    "{} entries from {} on, none altered or missing; older ones were removed{when}, and are checked with --archive",
+                    whole.entries, whole.first
+                ));
+            }
             Err(error @ JournalError::Broken { .. }) => {
                 if self.output == Output::Json {
                     json(&value!({ "ok": false, "problem": error.to_string() }))?;

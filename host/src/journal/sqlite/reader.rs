@@ -205,6 +205,15 @@ impl Reader {
         self.db.query_row("select anchor + 1 from head", [], |row| row.get(0)).map(unsigned).map_err(unreadable)
     }
 
+    /// When entries were last removed for their age, if ever.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn compacted_at(&self) -> Result<Option<Time>, JournalError> {
+        let at = self.db.query_row("select compacted_at from head", [], |row| row.get::<_, Option<i64>>(0));
+        at.map(|at| at.map(Time)).map_err(unreadable)
+    }
+
     /// Position of the last entry; 0 when there is none.
     ///
     /// # Errors
