@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::journal;
 use crate::look::alertmanager::{self, Alertmanager};
 use crate::look::http::LookError;
 use crate::look::prometheus::{self, Prometheus};
@@ -36,6 +37,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of the journal, of playbook runs and of the plugins that incidents depend on.
     pub data: PathBuf,
+    /// How the journal is kept.
+    pub journal: journal::Settings,
     /// Folder of the policies.
     pub policies: PathBuf,
     /// Folder of the plugins.
@@ -76,6 +79,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 5001)),
             data: "data".into(),
+            journal: journal::Settings::default(),
             policies: "policies".into(),
             plugins: "plugins".into(),
             docker: docker::Settings::default(),

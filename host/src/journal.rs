@@ -9,7 +9,9 @@ mod append;
 pub mod brakes;
 mod chain;
 pub mod entry;
+mod export;
 pub mod replay;
+mod settings;
 mod sqlite;
 
 use std::fmt;
@@ -24,7 +26,8 @@ use crate::incident::Incident;
 
 pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
-pub use sqlite::Reader;
+pub use settings::{Keep, Settings};
+pub use sqlite::{Compacted, Reader, backup, compact};
 
 /// Why the journal could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +44,12 @@ pub enum JournalError {
     /// It could not be opened; the text says what to do.
     #[error("{0}")]
     Open(String),
+    /// What was asked for was removed for its age.
+    #[error("entries before {first} were removed for their age: ask from {first} on, or look into an archive")]
+    Compacted {
+        /// Position of the first entry that is kept.
+        first: u64,
+    },
     /// It holds no such incident; the text says what to do.
     #[error("{0}")]
     NoSuch(String),
@@ -59,6 +68,15 @@ impl JournalError {
     pub(crate) fn fenced() -> Self {
         Self::NotDone("another server has taken over this journal: stop one of the two".to_owned())
     }
+}
+
+/// What was found whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Position of the first entry that was checked.
+    pub first: u64,
+    /// How many were.
+    pub entries: u64,
 }
 
 /// A line of the listing of incidents.
@@ -113,7 +131,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The incident's entries behind number `after_seq`, at most `limit`, without gaps.
     fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
 
-    /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
+    /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps. A store may remove a prefix
+    /// of what is old and closed: then [`JournalError::Compacted`] says where it goes on.
     fn tail(&self, after_pos: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
 
     /// All open incidents in the order of their opening.
@@ -150,7 +169,15 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Open`] when the folder is in use or cannot be used, or a newer Paramedic wrote the journal.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        Ok(Self::on(Arc::new(sqlite::Sqlite::open(dir)?)))
+        Self::with(dir, &Settings { keep: Keep::Forever })
+    }
+
+    /// Opens it as [`Journal::open`] does, and keeps it as the operator wants.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn with(dir: &Path, settings: &Settings) -> Result<Self, JournalError> {
+        Ok(Self::on(Arc::new(sqlite::Sqlite::open(dir, settings)?)))
     }
 
     /// A journal on this store.
@@ -250,7 +277,8 @@ impl Journal {
     /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
     ///
     /// # Errors
-    /// [`JournalError::Unreadable`], also when one is missing.
+    /// [`JournalError::Compacted`] when the next one was removed for its age, [`JournalError::Unreadable`], also when one is
+    /// missing.
     pub async fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         self.store.tail(after_pos, limit).await
     }

@@ -29,7 +29,7 @@ use crate::look::{Eyes, World};
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::receive::auth::Gate;
-use crate::receive::http::{Doors, Hear, HearError};
+use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
 use crate::receive::poll::Poller;
 use crate::shutdown::Shutdown;
@@ -58,7 +58,7 @@ impl Borders {
             ansible: config.ansible.clone().map(Arc::new),
             runs: config.data.join("runs"),
         };
-        Ok(Self { journal: Journal::open(&config.data)?, hands: Arc::new(hands) })
+        Ok(Self { journal: Journal::with(&config.data, &config.journal)?, hands: Arc::new(hands) })
     }
 }
 
@@ -134,7 +134,11 @@ impl Server {
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
         let ready = Arc::clone(&intake);
         let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
-        let doors = Doors::new(&config.auth, hear(&intake))?.ready(Arc::new(move || ready.ready())).beside(api.router());
+        let ready: Ready = Arc::new(move || {
+            let intake = Arc::clone(&ready);
+            Box::pin(async move { intake.ready().await })
+        });
+        let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
         let healer = Arc::new(healer);
         Ok(Self {
             listener,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use paramedic::config;
 use paramedic::incident::Mode;
+use paramedic::journal::Keep;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config")
@@ -52,6 +53,8 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(config.plugins, Path::new("/opt/plugins"));
     assert_eq!(config.operator.socket, Some("/run/paramedic/operator.sock".into()));
     assert_eq!(config.identity.drop, ["replica"]);
+    assert_eq!(config.journal.keep, Keep::Forever);
+    assert_eq!(config::Config::default().journal.keep, Keep::For(Duration::from_secs(90 * 86_400)));
     assert_eq!(config.auth.token_file, Some(fixtures().join("good/secrets/token")));
     let ansible = config.ansible.as_ref().unwrap();
     assert_eq!(ansible.playbooks, fixtures().join("good/playbooks"));

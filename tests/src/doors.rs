@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use paramedic::alert::{Alert, Family, Key, Status, Via};
 use paramedic::clock::Time;
 use paramedic::receive::auth::Settings;
-use paramedic::receive::http::{Doors, Hear, HearError, Patience};
+use paramedic::receive::http::{Doors, Hear, HearError, Patience, Ready};
 use paramedic::receive::{post, webhook};
 use paramedic::shutdown::Shutdown;
 use reqwest::{Client, Method, StatusCode};
@@ -61,7 +61,10 @@ impl Open {
             })
         };
         let ready = Arc::clone(&broken);
-        let ready = Arc::new(move || if ready.load(Ordering::SeqCst) { Err("the journal is gone".to_owned()) } else { Ok(()) });
+        let ready: Ready = Arc::new(move || {
+            let broken = ready.load(Ordering::SeqCst);
+            Box::pin(async move { if broken { Err("the journal is gone".to_owned()) } else { Ok(()) } })
+        });
         let doors = Doors::new(&settings, hear).unwrap().ready(ready).patience(patience);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());

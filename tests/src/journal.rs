@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 pub mod conformance;
+mod keeping;
+pub mod large;
 mod sqlite;
+mod trouble;
 
 use std::path::Path;
 use std::time::Duration;

@@ -28,6 +28,23 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Data for a program, as it comes: a writer that notes when its reader went away (`| head`), which is no error.
+#[derive(Default)]
+pub(super) struct Data {
+    /// True when nobody reads any more.
+    pub gone: bool,
+}
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::stdout().write(bytes).inspect_err(|e| self.gone |= e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().flush().inspect_err(|e| self.gone |= e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
 /// Prints rows under a head, each column as wide as its widest cell. The last column is not padded.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();

@@ -8,6 +8,7 @@ use super::yaml::Source;
 use super::{Config, LoadedPolicy, Problem};
 use crate::action::DockerHost;
 use crate::clock::print_duration;
+use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
 use crate::policy::brakes::PerWindow;
 use crate::policy::grants::PlaybookGrant;
@@ -164,6 +165,9 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
     checks.length("stale_after", config.stale_after, Duration::from_secs(60), DAY * 365);
     checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
+    if let Keep::For(keep) = config.journal.keep {
+        checks.length("journal.keep", keep, DAY, DAY * 36_500);
+    }
     for (i, rule) in config.targets.0.iter().enumerate() {
         checks.docker_host(config, &format!("targets[{i}].docker"), &rule.docker.host);
     }

@@ -14,6 +14,8 @@ use crate::incident::Event;
 /// What the entries of an incident say, and what is kept beside them for quick answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
+    /// Position of its first entry.
+    pub opened: u64,
     /// Number of its last entry.
     pub last: u64,
     /// True until it is closed.
@@ -24,6 +26,7 @@ pub(super) struct Told {
 
 /// What is known of a chain up to here.
 pub(super) struct Chain {
+    first: u64,
     pos: u64,
     hash: String,
     at: Time,
@@ -31,9 +34,29 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Nothing was read yet.
+    /// The chain from its very beginning.
     pub fn new() -> Self {
-        Self { pos: 0, hash: FIRST_HASH.to_owned(), at: Time(i64::MIN), incidents: BTreeMap::new() }
+        Self::behind(0, FIRST_HASH.to_owned())
+    }
+
+    /// What follows behind this entry, if its hash can be trusted.
+    pub fn behind(pos: u64, hash: String) -> Self {
+        Self { first: pos + 1, pos, hash, at: Time(i64::MIN), incidents: BTreeMap::new() }
+    }
+
+    /// Position of the first entry that was, or would be, checked.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Position of the last entry that was checked.
+    pub fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// Is this the last entry that was checked?
+    pub fn ends_with(&self, pos: u64, hash: &str) -> bool {
+        (self.pos, self.hash.as_str()) == (pos, hash)
     }
 
     /// Takes in the next entry.
@@ -50,8 +73,10 @@ impl Chain {
         if row.chain(&self.hash) != row.hash {
             return broken("its hash does not fit it and the entry before");
         }
-        let first = Told { last: 0, open: true, due: None };
-        let told = self.incidents.entry(row.incident.clone()).or_insert(first);
+        // The beginning of an incident may lie before that of the chain.
+        let remnant = self.first > 1 && row.seq > 1;
+        let (opened, last) = if remnant { (0, row.seq - 1) } else { (pos, 0) };
+        let told = self.incidents.entry(row.incident.clone()).or_insert(Told { opened, last, open: true, due: None });
         if row.seq != told.last + 1 {
             return broken("its number does not follow the one before of its incident");
         }
@@ -77,23 +102,23 @@ impl Chain {
         Ok(())
     }
 
-    /// Compares with the head and with what is kept beside the entries; gives the number of entries.
-    pub fn end(self, head: (u64, &String), listed: &BTreeMap<String, Told>) -> Result<u64, JournalError> {
+    /// Compares with the head, and with what is kept beside the entries of those incidents that begin behind the anchor.
+    pub fn end(self, head: (u64, &str), anchor: u64, listed: &BTreeMap<String, Told>) -> Result<(), JournalError> {
         let broken = |message| Err(JournalError::Broken { pos: self.pos, message });
-        if head != (self.pos, &self.hash) {
+        if !self.ends_with(head.0, head.1) {
             return broken(format!("it is the last one, but entry {} was written last", head.0));
         }
-        let differs = |(id, told): (&String, &Told)| listed.get(id) != Some(told);
-        if let Some((id, told)) = self.incidents.iter().find(|(id, told)| differs((*id, *told))) {
-            let but = match listed.get(id) {
+        let whole: BTreeMap<&String, &Told> = self.incidents.iter().filter(|(_, told)| told.opened > anchor).collect();
+        if let Some((id, told)) = whole.iter().find(|(id, told)| listed.get(**id) != Some(told)) {
+            let what = match listed.get(*id) {
                 Some(other) if other.due != told.due => "its timer",
                 _ => "the list of incidents",
             };
-            return broken(format!("{but} does not say what the entries of incident {id} say"));
+            return broken(format!("{what} does not say what the entries of incident {id} say"));
         }
-        if let Some(id) = listed.keys().find(|id| !self.incidents.contains_key(*id)) {
-            return broken(format!("the list of incidents names {id}, of which there is no entry"));
+        if let Some(id) = listed.keys().find(|id| !whole.contains_key(id)) {
+            return broken(format!("the list of incidents names {id}, of which there is no beginning"));
         }
-        Ok(self.pos)
+        Ok(())
     }
 }

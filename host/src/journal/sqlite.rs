@@ -4,8 +4,11 @@
 //! slow. Everything has a deadline, and an error says what to do. Absent on purpose: a pool, retries beyond the one under the
 //! same append id, and any rule that another store would have to repeat.
 
+mod backup;
+mod compact;
 mod database;
 mod folder;
+mod keeper;
 mod reader;
 mod schema;
 mod stamps;
@@ -21,9 +24,11 @@ use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
 use tokio::sync::Semaphore;
 
-use super::{Append, Appended, Draft, Entry, JournalError, Listed, Spend, Store};
+use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Settings, Spend, Store};
 use crate::alert::{IncidentId, Key};
 
+pub use backup::backup;
+pub use compact::{Compacted, compact};
 use database::Database;
 pub use reader::Reader;
 use writer::Writer;
@@ -58,12 +63,15 @@ impl fmt::Debug for Sqlite {
 
 impl Sqlite {
     /// Opens the journal in this folder and makes both if they are missing.
-    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+    pub fn open(dir: &Path, settings: &Settings) -> Result<Self, JournalError> {
         let lock = folder::take(dir)?;
         let database = Database::open(dir, lock)?;
         let epoch = database.epoch();
-        let writer = Writer::start(APPEND_DEADLINE, database)
-            .map_err(|e| JournalError::Open(format!("the journal's writer cannot be started: {e}")))?;
+        let thread = |e| JournalError::Open(format!("the journal's threads cannot be started: {e}"));
+        let writer = Writer::start(APPEND_DEADLINE, database).map_err(thread)?;
+        if let (Keep::For(keep), Some(turns)) = (settings.keep, writer.turns()) {
+            keeper::start(turns, keep).map_err(thread)?;
+        }
         Ok(Self { dir: dir.to_owned(), epoch, writer, readers: Arc::default(), seats: Arc::new(Semaphore::new(READERS)) })
     }
 

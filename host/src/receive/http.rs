@@ -47,7 +47,7 @@ const RETRY_AFTER_SECONDS: &str = "5";
 pub type Hear = Arc<dyn Fn(Via, Vec<Alert>) -> BoxFuture<'static, Result<(), HearError>> + Send + Sync>;
 
 /// Says whether alerts can be taken in, or why not.
-pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// Why alerts could not be made durable.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ impl Doors {
         Ok(Self {
             gate: Gate::new(settings)?,
             hear,
-            ready: Arc::new(|| Ok(())),
+            ready: Arc::new(|| Box::pin(async { Ok(()) })),
             patience: Patience::default(),
             room,
             beside: Router::new(),
@@ -255,7 +255,7 @@ pub(crate) fn guard(gate: &Gate, headers: &HeaderMap) -> Result<(), Box<Response
 }
 
 async fn answer_ready(State(ready): State<Ready>) -> Response {
-    match ready() {
+    match ready().await {
         Ok(()) => plain(StatusCode::OK, "OK"),
         Err(why) => with(error(StatusCode::SERVICE_UNAVAILABLE, &why), RETRY_AFTER, RETRY_AFTER_SECONDS),
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 use crate::alert::{Alert, IncidentId, Key, Status, Via};
 use crate::clock::Time;
@@ -22,6 +23,12 @@ const ECHO: Duration = Duration::from_secs(300);
 
 /// Appends of one message that are under way at once; they share commits.
 const AT_ONCE: usize = 512;
+
+/// For how long the journal's answer to a probe is repeated.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long alerts that could not be made durable make this not ready, if the journal seems well again.
+const BROKEN_FOR: Duration = Duration::from_secs(5);
 
 /// Tries to take in one alert before the message is refused; each lost try means that somebody else wrote.
 const TRIES: usize = 100;
@@ -58,15 +65,17 @@ pub struct Intake {
     over: Mutex<HashMap<Key, (Time, Time)>>,
     nudge: UnboundedSender<IncidentId>,
     started: Time,
-    /// Why the last alerts could not be made durable, if they could not.
-    broken: Mutex<Option<String>>,
+    /// Why the last alerts could not be made durable, if they could not, and when that was.
+    broken: Mutex<Option<(Instant, String)>>,
+    /// What the journal last said when it was asked whether it can be written.
+    probed: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
-        let (known, over, broken) = Default::default();
-        Self { journal, drop, known, over, nudge, started: Time::now(), broken }
+        let (known, over, broken, probed) = Default::default();
+        Self { journal, drop, known, over, nudge, started: Time::now(), broken, probed }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -86,16 +95,32 @@ impl Intake {
         }
         let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
         let heard: Result<(), JournalError> = stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await;
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = heard.as_ref().err().map(ToString::to_string);
+        let broken = heard.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
         heard
     }
 
-    /// Can alerts be taken in, as far as the last ones tell?
+    /// Can alerts be made durable? The journal is tried, at most once a second however often this is asked; and for some
+    /// seconds what went wrong with alerts counts too, since a small write may succeed where theirs does not.
     ///
     /// # Errors
-    /// Why not.
-    pub fn ready(&self) -> Result<(), String> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    /// Why not, and what to do.
+    pub async fn ready(&self) -> Result<(), String> {
+        // Whoever asks meanwhile waits for the same answer.
+        let mut probed = self.probed.lock().await;
+        let answer = match &*probed {
+            Some((at, answer)) if at.elapsed() < PROBE_AGAIN => answer.clone(),
+            _ => {
+                let answer = self.journal.ready().await.map_err(|error| error.to_string());
+                *probed = Some((Instant::now(), answer.clone()));
+                answer
+            }
+        };
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match broken {
+            Some((at, why)) if answer.is_ok() && at.elapsed() < BROKEN_FOR => Err(why),
+            _ => answer,
+        }
     }
 
     async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
+use super::compact::{self, Compacted};
 use super::writer::Commit;
 use super::{explain, folder, schema, signed, stamps, unsigned};
 use crate::clock::Time;
@@ -87,6 +88,27 @@ impl Database {
             Err(Failure::All(e)) => Err(e),
             Err(Failure::One(e)) => Err(JournalError::NotDone(explain(&e))),
         }
+    }
+
+    /// Removes at most `most` of the entries that are older than `keep`.
+    pub fn compact(&mut self, keep: Duration, most: u64) -> Result<Compacted, JournalError> {
+        let mut db = self.connection()?;
+        let surely = |e: rusqlite::Error| JournalError::NotDone(explain(&e));
+        let mut piece = || -> Result<Compacted, JournalError> {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(surely)?;
+            let head = Head::read(&tx).map_err(surely)?;
+            if head.epoch != self.epoch {
+                return Err(JournalError::fenced());
+            }
+            let told = compact::remove_within(&tx, head.at.max(Time::now()).minus(keep), most).map_err(surely)?;
+            tx.commit().map_err(|e| commit_error(&e))?;
+            Ok(told)
+        };
+        let told = piece();
+        if db.is_autocommit() && told.is_ok() {
+            self.db = Some(db);
+        }
+        told
     }
 
     fn commit_together(&mut self, batch: &[Arc<Draft>], always: bool) -> Result<Vec<Appended>, Failure> {

@@ -3,7 +3,11 @@
 //! A read sees whatever was committed when it began. It proves nothing: act only on an acknowledged append. The
 //! functions block; in a server go through [`crate::journal::Journal`], which gives them a thread.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::types::FromSql;
@@ -16,10 +20,13 @@ use crate::clock::Time;
 use crate::incident::Incident;
 use crate::journal::chain::{Chain, Told};
 use crate::journal::entry::{Entry, Row};
-use crate::journal::{Appended, JournalError, Listed, Spend, brakes, replay};
+use crate::journal::{Appended, JournalError, Listed, Spend, Verified, brakes, export, replay};
 
 /// How long to wait for a lock; a writer in WAL mode holds up readers only while the database is opened or recovered.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How many entries are exported at a time.
+const PAGE: u32 = 1_000;
 
 const COLUMNS: &str = "pos, incident, seq, at, version, kind, body, append_id, hash";
 
@@ -35,32 +42,46 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Open`] when there is none, or it cannot be read.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let path = folder::database(dir);
         let missing = || {
             let dir = dir.display();
             JournalError::Open(format!(
                 "there is no journal in {dir}: `paramedic serve` makes it; is `data` right, and the user?"
             ))
         };
+        let path = folder::database(dir);
         if !path.exists() {
             return Err(missing());
         }
+        Self::connect(&path)?.ok_or_else(missing)
+    }
+
+    /// Opens a copy of a journal.
+    pub(super) fn at(path: &Path) -> Result<Self, JournalError> {
+        Self::connect(path)?.ok_or_else(|| JournalError::Open(format!("{} holds no journal", path.display())))
+    }
+
+    /// `None` when no table was made yet.
+    fn connect(path: &Path) -> Result<Option<Self>, JournalError> {
         let open = || {
-            let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             db.busy_timeout(BUSY)?;
             Ok(db)
         };
         let db = open().map_err(|e: rusqlite::Error| {
-            JournalError::Open(format!("the journal {} cannot be opened: {e}; may this user read it?", path.display()))
+            JournalError::Open(format!("the journal {} cannot be opened: {}", path.display(), explain(&e)))
         })?;
-        match tables(&db, &path)? {
-            Tables::Ours => Ok(Self { db }),
+        match tables(&db, path)? {
+            Tables::Ours => Ok(Some(Self { db })),
+            Tables::None => Ok(None),
             Tables::Older(_) => Err(JournalError::Open(format!(
                 "the journal {} was written by an older Paramedic: start `paramedic serve` once, which brings it up to date",
                 path.display()
             ))),
-            Tables::None => Err(missing()),
         }
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.db
     }
 
     /// Incidents, the newest first, at most `limit`; only open ones if asked for.
@@ -153,26 +174,52 @@ impl Reader {
         Ok(replay::incident(incident, &self.read(incident, 0, usize::MAX)?))
     }
 
-    /// The incident's entries behind number `after_seq`, at most `limit`.
+    /// The incident's entries behind number `after_seq`, at most `limit`. Of an incident whose beginning was removed there are
+    /// none.
     ///
     /// # Errors
     /// [`JournalError::Unreadable`], also when one is missing.
     pub fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let sql = format!("select {COLUMNS} from entry where incident = ?1 and seq > ?2 order by seq limit ?3");
         let entries = self.entries(&sql, (incident.to_string(), signed(after_seq), bound(limit)))?;
-        contiguous(&entries, after_seq, |entry| entry.seq)?;
-        Ok(entries)
+        match contiguous(&entries, after_seq, |entry| entry.seq) {
+            Err(_) if self.ids("select id from incident where id = ?1", [incident.to_string()])?.is_empty() => Ok(Vec::new()),
+            checked => checked.map(|()| entries),
+        }
     }
 
     /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
     ///
     /// # Errors
-    /// [`JournalError::Unreadable`], also when one is missing.
+    /// [`JournalError::Compacted`] when the next one was removed for its age, [`JournalError::Unreadable`], also when one is
+    /// missing.
     pub fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         let sql = format!("select {COLUMNS} from entry where pos > ?1 order by pos limit ?2");
         let entries = self.entries(&sql, (signed(after_pos), bound(limit)))?;
+        // Asked behind the entries: it may have been removed meanwhile.
+        let first = self.first_pos()?;
+        if after_pos + 1 < first && entries.first().is_none_or(|entry| entry.pos > after_pos + 1) {
+            return Err(JournalError::Compacted { first });
+        }
         contiguous(&entries, after_pos, |entry| entry.pos)?;
         Ok(entries)
+    }
+
+    /// Position of the first entry that is kept; one behind the last when none is.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn first_pos(&self) -> Result<u64, JournalError> {
+        self.db.query_row("select anchor + 1 from head", [], |row| row.get(0)).map(unsigned).map_err(unreadable)
+    }
+
+    /// When entries were last removed for their age, if ever.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn compacted_at(&self) -> Result<Option<Time>, JournalError> {
+        let at = self.db.query_row("select compacted_at from head", [], |row| row.get::<_, Option<i64>>(0));
+        at.map(|at| at.map(Time)).map_err(unreadable)
     }
 
     /// Position of the last entry; 0 when there is none.
@@ -188,26 +235,107 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Broken`] with the first entry that is not.
     pub fn verify(&self) -> Result<u64, JournalError> {
+        self.verify_with(&[]).map(|verified| verified.entries)
+    }
+
+    /// Walks these archives and the whole journal as one chain.
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] with the first entry that is not the one that was written, or that is missing between them;
+    /// [`JournalError::Unreadable`] when an archive cannot be read.
+    pub fn verify_with(&self, archives: &[PathBuf]) -> Result<Verified, JournalError> {
+        let archived = export::walk(archives)?;
         // One transaction: the entries and what is derived from them belong to one moment, also while a server writes.
         let tx = self.db.unchecked_transaction().map_err(unreadable)?;
-        let mut chain = Chain::new();
+        let (pos, hash, anchor, anchor_hash) = tx
+            .query_row("select pos, hash, anchor, anchor_hash from head", [], |row| {
+                Ok((unsigned(row.get(0)?), row.get::<_, String>(1)?, unsigned(row.get(2)?), row.get::<_, String>(3)?))
+            })
+            .map_err(unreadable)?;
+        let mut chain = match archived {
+            Some(chain) if chain.ends_with(anchor, &anchor_hash) => chain,
+            Some(chain) => {
+                let message = format!(
+                    "the archives end with it, but the journal begins behind entry {anchor}: one is missing, or it is another journal's"
+                );
+                return Err(JournalError::Broken { pos: chain.pos(), message });
+            }
+            None if anchor == 0 => Chain::new(),
+            None => Chain::behind(anchor, anchor_hash),
+        };
         let mut query = tx.prepare(&format!("select {COLUMNS} from entry order by pos")).map_err(unreadable)?;
         for row in query.query_map([], row).map_err(unreadable)? {
             chain.next(&row.map_err(unreadable)?)?;
         }
-        let head: (i64, String) =
-            tx.query_row("select pos, hash from head", [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(unreadable)?;
-        let mut query = tx
-            .prepare("select coalesce(id, incident), coalesce(last_seq, 0), coalesce(open, 0), due from incident full join timer on incident = id")
-            .map_err(unreadable)?;
-        let listed = query
-            .query_map([], |row| {
-                let due: Option<i64> = row.get(3)?;
-                Ok((row.get(0)?, Told { last: unsigned(row.get(1)?), open: row.get(2)?, due: due.map(Time) }))
-            })
-            .and_then(Iterator::collect::<Result<_, _>>)
-            .map_err(unreadable)?;
-        chain.end((unsigned(head.0), &head.1), &listed)
+        let first = chain.first();
+        chain.end((pos, &hash), anchor, &listed(&tx).map_err(unreadable)?)?;
+        // Pages that no entry was read from, such as those of an index.
+        let database: String = tx.query_row("pragma integrity_check(1)", [], |row| row.get(0)).map_err(unreadable)?;
+        if database != "ok" {
+            return Err(JournalError::Unreadable(format!(
+                "the database is damaged: {database}; all entries are there: export them"
+            )));
+        }
+        Ok(Verified { first, entries: pos + 1 - first })
+    }
+
+    /// Writes the entries from `since` to `until` as JSON lines; gives how many.
+    ///
+    /// # Errors
+    /// [`JournalError::Compacted`] when some were removed; [`JournalError::Unreadable`], also when it cannot be written there.
+    pub fn export(&self, since: u64, until: u64, out: &mut dyn Write) -> Result<u64, JournalError> {
+        let first = self.first_pos()?;
+        if since < first {
+            return Err(JournalError::Compacted { first });
+        }
+        let hash = |sql: &str, params: &[i64]| self.db.query_row(sql, rusqlite::params_from_iter(params), |row| row.get(0));
+        let mut previous: String = match since - first {
+            0 => hash("select anchor_hash from head", &[]),
+            _ => hash("select hash from entry where pos = ?1", &[signed(since - 1)]),
+        }
+        .map_err(unreadable)?;
+        let mut next = since;
+        while next <= until {
+            let sql = format!("select {COLUMNS} from entry where pos >= ?1 and pos <= ?2 order by pos limit {PAGE}");
+            // In pages, so that a long export holds up no checkpoint.
+            let rows = self.rows(&sql, (signed(next), signed(until))).map_err(unreadable)?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                if row.pos != next {
+                    return Err(JournalError::Unreadable(format!("entry {next} is missing: was it removed meanwhile?")));
+                }
+                next += 1;
+                let hash = row.hash.clone();
+                export::write(out, row, std::mem::replace(&mut previous, hash))
+                    .map_err(|e| JournalError::Unreadable(format!("it cannot be exported: {e}")))?;
+            }
+        }
+        Ok(next - since)
+    }
+
+    /// Exports to a new file, durably.
+    pub(super) fn archive(&self, to: &Path, since: u64, until: u64) -> Result<(), JournalError> {
+        let fail = |e: &dyn std::fmt::Display| {
+            JournalError::NotDone(format!("the archive {} cannot be written, so nothing was removed: {e}", to.display()))
+        };
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(to).map_err(|e| fail(&e))?;
+        let written = || -> Result<(), JournalError> {
+            let mut out = BufWriter::new(&file);
+            let count = self.export(since, until, &mut out)?;
+            if count != until + 1 - since {
+                return Err(fail(&format!("only {count} entries were found")));
+            }
+            out.flush().and_then(|()| file.sync_all()).map_err(|e| fail(&e))?;
+            let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| fail(&e))
+        };
+        written().inspect_err(|_| {
+            // Half an archive is none, and would be in the way of the next try.
+            let _ = std::fs::remove_file(to);
+        })
     }
 
     /// The journal's time: the clock's, but never earlier than that of the last entry.
@@ -231,9 +359,24 @@ impl Reader {
     }
 
     fn entries(&self, sql: &str, params: impl Params) -> Result<Vec<Entry>, JournalError> {
-        let rows = || self.db.prepare_cached(sql)?.query_map(params, row)?.collect::<rusqlite::Result<Vec<Row>>>();
-        rows().map_err(unreadable)?.into_iter().map(Entry::try_from).collect()
+        self.rows(sql, params).map_err(unreadable)?.into_iter().map(Entry::try_from).collect()
     }
+
+    fn rows(&self, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Row>> {
+        self.db.prepare_cached(sql)?.query_map(params, row)?.collect()
+    }
+}
+
+/// What is kept beside the entries, by incident.
+fn listed(db: &Connection) -> rusqlite::Result<BTreeMap<String, Told>> {
+    let sql = "select coalesce(id, incident), coalesce(opened, 0), coalesce(last_seq, 0), coalesce(open, 0), due
+               from incident full join timer on incident = id";
+    db.prepare(sql)?
+        .query_map([], |row| {
+            let (opened, last) = (unsigned(row.get(1)?), unsigned(row.get(2)?));
+            Ok((row.get(0)?, Told { opened, last, open: row.get(3)?, due: row.get::<_, Option<i64>>(4)?.map(Time) }))
+        })?
+        .collect()
 }
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {

@@ -24,7 +24,7 @@ pub(super) const SCHEMA_VERSION: i64 = 2;
 const APPLICATION: i64 = 0x5041_524d;
 
 /// How long to wait for somebody else's lock on the database, such as a person with the `sqlite3` shell.
-const BUSY: Duration = Duration::from_secs(4);
+const BUSY: Duration = Duration::from_secs(2);
 
 /// Version 1. What came later is added by its step of [`migrate`], also to a new journal: one way to the present tables.
 const VERSION_1: &str = "

@@ -51,6 +51,16 @@ pub(super) struct Writer<T> {
     deadline: Duration,
 }
 
+/// A way to the thread that does not keep it alive.
+pub(super) struct Turns<T>(mpsc::WeakSender<Job<T>>);
+
+impl<T> Turns<T> {
+    /// Has something done between two batches, at some time; `false` when the thread has ended or is about to.
+    pub fn turn(&self, work: impl FnOnce(&mut T) + Send + 'static) -> bool {
+        self.0.upgrade().is_some_and(|queue| queue.blocking_send(Job::Turn(Box::new(work))).is_ok())
+    }
+}
+
 impl<T: Commit> Writer<T> {
     /// Starts the thread.
     pub fn start(deadline: Duration, store: T) -> io::Result<Self> {
@@ -62,6 +72,11 @@ impl<T: Commit> Writer<T> {
             run(store, waiting);
         })?;
         Ok(Self { queue: Some(queue), ended: Mutex::new(ended), deadline })
+    }
+
+    /// A way to the thread that does not keep it alive.
+    pub fn turns(&self) -> Option<Turns<T>> {
+        self.queue.as_ref().map(|queue| Turns(queue.downgrade()))
     }
 
     /// Has it written. If it is not known whether it was, it is tried once more under the same id.

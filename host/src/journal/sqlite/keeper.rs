@@ -1,0 +1,63 @@
+//! Retention while a server runs: a thread that asks the writer, between two batches of appends, for one small piece of work.
+//!
+//! It rests between the pieces, so that appends come first, and ends with the writer.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::compact::{Compacted, PIECE};
+use super::database::Database;
+use super::writer::Turns;
+use crate::alert::IncidentId;
+
+/// When it is looked for the first time whether something is old enough: the start has more important things to do.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Pause between two pieces.
+const REST: Duration = Duration::from_millis(50);
+
+/// Starts the thread, which removes what is older than `keep`.
+pub(super) fn start(turns: Turns<Database>, keep: Duration) -> std::io::Result<()> {
+    thread::Builder::new().name("journal-keeper".to_owned()).spawn(move || run(&turns, keep)).map(|_| ())
+}
+
+fn run(turns: &Turns<Database>, keep: Duration) {
+    let (mut pause, mut removed, mut told_pin) = (FIRST, 0, None);
+    loop {
+        thread::sleep(pause);
+        let (answer, answered) = mpsc::channel();
+        let asked = turns.turn(move |database| {
+            // Nobody waits for it any more when the process ends.
+            let _ = answer.send(database.compact(keep, PIECE));
+        });
+        if !asked {
+            return;
+        }
+        let Ok(done) = answered.recv() else { return };
+        pause = EVERY;
+        match done {
+            Ok(piece) if piece.removed > 0 => {
+                removed += piece.removed;
+                pause = REST;
+            }
+            Ok(piece) => tell(&piece, std::mem::take(&mut removed), &mut told_pin),
+            // Appends fail too, and say so.
+            Err(error) => tracing::debug!(%error, "The journal could not be compacted"),
+        }
+    }
+}
+
+fn tell(piece: &Compacted, removed: u64, told: &mut Option<IncidentId>) {
+    if removed > 0 {
+        tracing::info!(removed, first = piece.first, "Old entries were removed from the journal");
+    }
+    let pinned = piece.pinned.as_ref().map(|(incident, _)| incident.clone());
+    if let Some((incident, since)) = piece.pinned.as_ref().filter(|_| pinned != *told) {
+        tracing::warn!(%incident, since = %since, "Older entries are kept, since this incident is still open or was written to lately: close it when it is over");
+    }
+    *told = pinned;
+}
