@@ -454,3 +454,29 @@ async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
     assert!(story.contains("the policy's probe of http://127.0.0.1") && story.contains("answers 200"), "{story}");
     Ok(())
 }
+
+#[tokio::test]
+async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Result<()> {
+    let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";
+    let mut prom = start_prometheus(rules, &[], None, "").await?;
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::restarts("nothing").prometheus(&prom.url);
+    let config = setup.write(folder.path(), 0);
+    let check = async || {
+        let mut command = tokio::process::Command::new(crate::crash::binary());
+        command.args(["check", "--online", "--output", "json", "--config"]).arg(&config);
+        let done = command.output().await?;
+        let said: serde_json::Value =
+            serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
+        anyhow::Ok((done.status.code(), said))
+    };
+    let (code, said) = check().await?;
+    assert_eq!(code, Some(0), "a warning is no error: {said}");
+    let warning = said["warnings"][0].as_str().context("a warning")?;
+    assert!(warning.contains("`verify.within` is 40.0 s, but rule Down") && warning.contains("write `within: "), "{warning}");
+    prom.kill().await?;
+    let (code, said) = check().await?;
+    assert_eq!((code, said["ok"].as_bool()), (Some(1), Some(false)), "{said}");
+    assert!(said["unreachable"][0].as_str().is_some_and(|text| text.contains("cannot be reached")), "{said}");
+    Ok(())
+}
