@@ -323,8 +323,10 @@ impl Authoriser {
         match halt::read(&self.halt_file) {
             Ok(None) => Ok(()),
             Ok(Some(halt)) => {
-                let message =
-                    format!("{halt}; `paramedic resume --reason ...` goes on, and so does removing {}", self.halt_file.display());
+                let message = format!(
+                    "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
+                    self.halt_file.display()
+                );
                 Err(Stop::held(Rule::Halted, message))
             }
             Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),

@@ -42,7 +42,7 @@ impl Halt {
 
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("everything is halted")?;
+        f.write_str("halted")?;
         match &self.by {
             Some(by) => write!(f, " by {}", clean(by, 80))?,
             None => write!(f, " by the file {FILE} in the data folder")?,
@@ -88,7 +88,7 @@ pub fn write(file: &Path, halt: &Halt) -> io::Result<Option<Halt>> {
         return Ok(Some(before));
     }
     let partial = file.with_extension("partial");
-    let mut new = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut new = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&partial)?;
     writeln!(new, "{}", serde_json::to_string(halt)?)?;
     new.sync_all()?;
     std::fs::rename(&partial, file)?;

@@ -116,6 +116,8 @@ pub enum Phase {
         proposals: Vec<Proposal>,
         /// Hash of what was shown.
         digest: String,
+        /// Until when a yes was waited for; it does not count for ever.
+        until: Time,
     },
     /// The policy wants to wait until then.
     Waiting(Time),
@@ -223,8 +225,8 @@ impl Incident {
                 }
             }
             Event::Approved { digest, .. } => {
-                if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
-                    self.phase = Phase::Approved { proposals, digest: digest.clone() };
+                if let Phase::Awaiting { proposals, until, .. } = &self.phase {
+                    self.phase = Phase::Approved { proposals: proposals.clone(), digest: digest.clone(), until: *until };
                 }
             }
             Event::Denied { .. } => self.phase = Phase::Due(Trigger::Denied),

@@ -261,7 +261,9 @@ impl Operator {
         let id = self.journal.find(beginning).await?;
         for _ in 0..TRIES {
             let incident = self.read(&id).await?;
-            let event = self.allowed(who, &incident, wish, reason)?;
+            let event = self.allowed(who, &incident, wish, reason).inspect_err(|no| {
+                warn!(incident = %id, by = %who, uid = who.uid, command = wish.word(), %no, "What a person wanted was not taken");
+            })?;
             let (Appended::Committed { seq: entry, .. } | Appended::Already { seq: entry, .. }) =
                 self.write(Append::new(id.clone(), Some(incident.seq), vec![event])).await?
             else {
@@ -345,7 +347,9 @@ impl Operator {
         }
         match halt::read(&self.halt_file) {
             Ok(None) => Ok(()),
-            Ok(Some(halt)) => Err(No::State(format!("{halt}; nothing was approved: `paramedic resume --reason ...` first"))),
+            Ok(Some(halt)) => {
+                Err(No::State(format!("everything is {halt}; nothing was approved: `paramedic resume --reason ...` first")))
+            }
             Err(error) => Err(No::Broken(format!("{} cannot be looked at: {error}", self.halt_file.display()))),
         }
     }
@@ -372,7 +376,7 @@ impl Operator {
         warn!(by = %who, uid = who.uid, reason, already = before.is_some(), "Everything is halted: no action begins");
         let mut now = self.halted().await?;
         if let Some(before) = before {
-            now.next = format!("{before}; that stays as it is. {}", now.next);
+            now.next = format!("already {before}; that stays as it is. {}", now.next);
         }
         Ok(now)
     }
@@ -386,7 +390,7 @@ impl Operator {
         warn!(by = %who, uid = who.uid, reason, was_halted = before.is_some(), "Not halted any more: actions may begin");
         let mut now = self.halted().await?;
         now.next = match before {
-            Some(before) => format!("over: {before}. What was held is asked again within 5 s"),
+            Some(before) => format!("no longer {before}. What was held is asked again within 5 s"),
             None => "nothing was halted, nothing has changed".to_owned(),
         };
         Ok(now)

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
-use crate::execute::{Executor, RealHands};
+use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
 use crate::healer::Healer;
 use crate::journal::Journal;
@@ -38,6 +38,29 @@ use crate::verify::answers::doubts;
 
 /// How long after a Prometheus could not be asked for its rules it is asked again.
 const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a server writes to and acts with: the real ones, or those of a test that dies at a chosen moment.
+pub struct Borders {
+    /// The record.
+    pub journal: Journal,
+    /// The hands.
+    pub hands: Arc<dyn Hands>,
+}
+
+impl Borders {
+    /// The journal in the data folder, the configured engines and `ansible-playbook`.
+    ///
+    /// # Errors
+    /// When the journal is in use or cannot be opened.
+    pub fn real(config: &Config) -> anyhow::Result<Self> {
+        let hands = RealHands {
+            engines: Arc::new(Engines::connect(&config.docker)?),
+            ansible: config.ansible.clone().map(Arc::new),
+            runs: config.data.join("runs"),
+        };
+        Ok(Self { journal: Journal::open(&config.data)?, hands: Arc::new(hands) })
+    }
+}
 
 /// A server whose doors are open and whose work has not begun.
 pub struct Server {
@@ -63,15 +86,26 @@ impl Server {
     /// # Errors
     /// With what to do: a journal in use, a plugin that cannot be loaded, a port in use.
     pub async fn open(config: Config, policies: Vec<LoadedPolicy>, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let journal = Journal::open(&config.data)?;
+        let borders = Borders::real(&config)?;
+        Self::within(borders, config, policies, shutdown).await
+    }
+
+    /// The same with other borders.
+    ///
+    /// # Errors
+    /// As [`Server::open`].
+    pub async fn within(
+        Borders { journal, hands }: Borders,
+        config: Config,
+        policies: Vec<LoadedPolicy>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
         let on_file = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
-        let hands =
-            RealHands { engines: Arc::clone(&world.engines), ansible: world.ansible.clone(), runs: config.data.join("runs") };
         let eyes: Arc<dyn Eyes> = Arc::new(world);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
@@ -87,7 +121,7 @@ impl Server {
             sight: poller.sight(),
             decider: Decider::new(loaded, sandbox, kept),
             authoriser: authoriser(&config, &eyes),
-            executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands: Arc::new(hands) },
+            executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands },
             verifier: Verifier::new(sources.clone()),
             eyes,
             journal,

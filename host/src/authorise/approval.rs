@@ -1,8 +1,11 @@
 //! A person's yes: what it is about, and whether it still is.
 //!
 //! A yes is bound to what was shown: the hash of the actions with all that was resolved, so that a container that was recreated or
-//! restarted meanwhile, another host or another variable is another question. Absent on purpose: who may say yes, which is asked where people
+//! restarted meanwhile, another host or another variable is another question. Nor does a yes outlive the time in which it was waited for,
+//! should the server have been down: then it is asked again. Absent on purpose: who may say yes, which is asked where people
 //! speak (`operate`), and any way around the other rules, which all count again when the yes is there.
+
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,6 +13,9 @@ use super::{Claim, Stop};
 use crate::action::{Action, Proposal};
 use crate::clock::Time;
 use crate::incident::{Event, Mode, Phase, Rule};
+
+/// A yes of the last moment is still followed.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Has a person to be asked first?
 pub(super) fn is_missing(claim: Claim<'_>) -> bool {
@@ -50,7 +56,15 @@ fn told(action: &Action) -> String {
 }
 
 fn approved(claim: Claim<'_>) -> Option<&String> {
-    if let Phase::Approved { digest, .. } = &claim.incident.phase { Some(digest) } else { None }
+    yes(&claim.incident.phase, Time::now())
+}
+
+/// The digest of a yes that still counts.
+fn yes(phase: &Phase, now: Time) -> Option<&String> {
+    match phase {
+        Phase::Approved { digest, until, .. } if now <= until.plus(FOLLOWED_WITHIN) => Some(digest),
+        _ => None,
+    }
 }
 
 /// SHA-256 of the actions as JSON, in hex: their fields always come in one order, and so do variables, by their names.
@@ -96,6 +110,16 @@ mod tests {
         let digests: BTreeSet<String> = acts.iter().map(|act| digest(act)).collect();
         assert_eq!(digests.len(), acts.len());
         assert!(digests.iter().all(|digest| digest.len() == 64));
+    }
+
+    #[test]
+    fn a_yes_does_not_count_for_ever() {
+        let (until, digest) = (Time(1_000_000), "aa".to_owned());
+        let approved = Phase::Approved { proposals: Vec::new(), digest: digest.clone(), until };
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some(&digest));
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN * 2)), None);
+        let awaiting = Phase::Awaiting { proposals: Vec::new(), actions: Vec::new(), digest, until };
+        assert_eq!(yes(&awaiting, Time(0)), None, "a question is no answer");
     }
 
     #[test]

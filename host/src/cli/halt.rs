@@ -49,7 +49,7 @@ impl Halt {
             .run("halt", |file, reason| {
                 let before = stop::write(file, &stop::Halt::now(&myself().to_string(), reason))?;
                 Ok(match before {
-                    Some(before) => format!("{before}; that stays as it is"),
+                    Some(before) => format!("already {before}; that stays as it is"),
                     None => "no server runs; one that is started takes alerts in and does nothing".to_owned(),
                 })
             })
@@ -62,7 +62,7 @@ impl Resume {
         self.command
             .run("resume", |file, _| {
                 Ok(match stop::remove(file)? {
-                    Some(before) => format!("over: {before}. No server runs; one that is started may act"),
+                    Some(before) => format!("no longer {before}. No server runs; one that is started may act"),
                     None => "nothing was halted, nothing has changed; no server runs".to_owned(),
                 })
             })

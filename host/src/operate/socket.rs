@@ -31,6 +31,8 @@ const ALL_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Pause after the system has refused to accept.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest path that can be connected to (`sun_path`, with the zero behind it), in bytes.
+const MOST_PATH_BYTES: usize = 107;
 /// The largest head of a request, in bytes.
 const MOST_HEAD_BYTES: usize = 16 << 10;
 
@@ -161,6 +163,9 @@ fn is_free(path: &Path) -> Result<(), OpenError> {
 }
 
 fn bind(path: &Path, gid: Option<u32>) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > MOST_PATH_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its path is too long for a socket"));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.exists() {
         // Ours alone, or the group's to walk through; a folder that is there already is somebody's decision.

@@ -78,6 +78,7 @@ impl<'de> Deserialize<'de> for Approver {
         let words: Vec<&str> = text.split_whitespace().collect();
         let named = |name: &str| is_name(name).then(|| name.to_owned());
         let approver = match words.as_slice() {
+            ["uid" | "group"] => None,
             ["uid", uid] => uid.parse().ok().map(Self::Uid),
             ["group", name] => named(name).map(Self::Group),
             [name] => named(name).map(Self::User),
