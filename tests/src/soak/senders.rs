@@ -214,6 +214,7 @@ impl Sender {
     /// Comes again until it is acknowledged.
     async fn tell(&self, door: Door, alerts: &[Labels], starts_at: Time, firing: bool) {
         let mut pause = Duration::from_millis(50);
+        let first_sent = Time::now().0;
         loop {
             let sent = Time::now();
             let (path, body) = message(door, alerts, starts_at, firing, sent);
@@ -225,6 +226,7 @@ impl Sender {
                         labels: labels.clone(),
                         starts_at: starts_at.0,
                         firing,
+                        first_sent,
                         sent: sent.0,
                         acked: acked.0,
                     };
