@@ -86,7 +86,10 @@ impl Fate {
             return self.dice.one_of(&self.known).clone();
         }
         self.count += 1;
-        let (name, container) = self.dice.one_of(&self.wounds).clone();
+        // What nobody wants may not fire for ever: it would rest without anybody having said why.
+        let wounds: Vec<_> =
+            self.wounds.iter().filter(|(_, container)| lasting != Lasting::ForEver || container.is_some()).collect();
+        let (name, container) = (*self.dice.one_of(&wounds)).clone();
         let mut labels = Labels::from([("alertname".to_owned(), name.to_owned()), ("wound".to_owned(), self.count.to_string())]);
         labels.extend(container.map(|container| ("container".to_owned(), container)));
         if lasting != Lasting::ForEver {
