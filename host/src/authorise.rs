@@ -3,8 +3,10 @@
 //! Two questions in a row. *May this ever be done?* Both keys (declared by the plugin, granted by the operator), names that are
 //! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, age, people,
 //! silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
-//! what they spend, all or none; only that commit makes a [`Permit`]. Absent on purpose: any other way to a permit.
+//! what they spend, all or none; only that commit makes a [`Permit`]. Under a policy in mode `approve` a person is asked in between,
+//! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
+mod approval;
 mod brakes;
 mod playbook;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
+use crate::halt;
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -57,7 +60,7 @@ impl Permit {
 pub enum Authorised {
     /// The intents are on disk: these may be carried out, in this order.
     Permits(Vec<Permit>),
-    /// A refusal or a hold was written.
+    /// A refusal or a hold was written, or a person was asked.
     Stopped,
     /// Somebody wrote to the incident meanwhile: read it again.
     Again,
@@ -117,7 +120,7 @@ pub struct Claim<'a> {
 }
 
 impl Authoriser {
-    /// Authorises what was decided and writes the outcome: intents, a refusal or a hold.
+    /// Authorises what was decided and writes the outcome: intents, a refusal or a hold; or the question to a person whether it may be done.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -127,6 +130,9 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
+        if approval::is_missing(claim) {
+            return self.ask_a_person(journal, claim, proposals).await;
+        }
         let actions = match self.check(claim, proposals).await {
             Ok(actions) => actions,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
@@ -149,6 +155,21 @@ impl Authoriser {
             Appended::Conflict { .. } => Ok(Authorised::Again),
             Appended::Fenced => Err(JournalError::fenced()),
         }
+    }
+
+    /// Everything is as for an action, but nothing is spent: a person is shown only what would be done at this moment.
+    async fn ask_a_person(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Authorised, JournalError> {
+        let incident = claim.incident;
+        let event = match self.would(journal, claim, proposals).await? {
+            Ok(actions) => approval::asked(claim, actions),
+            Err(stop) => return write_stop(journal, incident, stop).await,
+        };
+        write_event(journal, incident, event).await
     }
 
     /// Would it be allowed now? Looks at everything, the brakes included, and writes nothing.
@@ -197,6 +218,7 @@ impl Authoriser {
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
         }
+        approval::is_of(claim, checked.iter().map(|(action, _)| action), &proposals[0])?;
         self.may_now(claim, &checked).await?;
         Ok(checked.into_iter().map(|(action, _)| action).collect())
     }
@@ -298,10 +320,13 @@ impl Authoriser {
     /// # Errors
     /// The hold that says so.
     pub fn halted(&self) -> Result<(), Stop> {
-        match self.halt_file.try_exists() {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let message = format!("everything is halted: remove the file {} to go on", self.halt_file.display());
+        match halt::read(&self.halt_file) {
+            Ok(None) => Ok(()),
+            Ok(Some(halt)) => {
+                let message = format!(
+                    "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
+                    self.halt_file.display()
+                );
                 Err(Stop::held(Rule::Halted, message))
             }
             Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),
@@ -315,9 +340,10 @@ impl Authoriser {
             return Ok(());
         }
         let message = format!(
-            "it had been firing for {} when it was first seen, longer than max_age ({}): left to a person",
+            "it had been firing for {} when it was first seen, longer than max_age ({}): left to a person; `paramedic incident retry {} --reason ...` lets it go on",
             print_duration(age),
-            print_duration(max)
+            print_duration(max),
+            claim.incident.id,
         );
         Err(Stop::held(Rule::TooOld, message))
     }
@@ -352,6 +378,10 @@ async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Resul
         Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
         Stop::Held { rule, message, until } => Event::Held { rule, message, until },
     };
+    write_event(journal, incident, event).await
+}
+
+async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Result<Authorised, JournalError> {
     match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
         Appended::Fenced => Err(JournalError::fenced()),

@@ -21,6 +21,7 @@ use crate::look::http::LookError;
 use crate::look::prometheus::{self, Prometheus};
 use crate::look::sight::Sources;
 use crate::look::{docker, inventory, targets};
+use crate::operate;
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
 use crate::receive::auth;
@@ -51,6 +52,8 @@ pub struct Config {
     pub targets: targets::Rules,
     /// Who may send alerts.
     pub auth: auth::Settings,
+    /// Where people are listened to.
+    pub operator: operate::Settings,
     /// What makes two alerts the same.
     pub identity: Identity,
     /// How often and how much at once may be done.
@@ -81,6 +84,7 @@ impl Default for Config {
             alertmanager: None,
             targets: targets::Rules::default(),
             auth: auth::Settings::default(),
+            operator: operate::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
             poll: Poll::default(),
@@ -202,12 +206,13 @@ impl Config {
     /// Makes every path relative to the file's folder; absolute ones stay.
     fn resolve(&mut self, folder: &Path) {
         let always = [&mut self.data, &mut self.policies, &mut self.plugins];
-        let tokens = [
+        let named = [
             self.auth.token_file.as_mut(),
+            self.operator.socket.as_mut(),
             self.prometheus.as_mut().and_then(|prometheus| prometheus.bearer_token_file.as_mut()),
             self.alertmanager.as_mut().and_then(|alertmanager| alertmanager.bearer_token_file.as_mut()),
         ];
-        for path in always.into_iter().chain(tokens.into_iter().flatten()) {
+        for path in always.into_iter().chain(named.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
         self.ansible = self.ansible.take().map(|ansible| ansible.relative_to(folder));

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
@@ -23,7 +23,7 @@ use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -36,6 +36,12 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often it is looked for incidents that nobody told of.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// So many timers that are due are looked at in one sweep.
+const AT_ONCE: usize = 256;
 
 /// An incident that rests is read again so often, should nobody have told of what was written.
 const READ_AGAIN: Duration = Duration::from_secs(60);
@@ -94,8 +100,11 @@ impl Healer {
         for id in self.journal.open_incidents().await? {
             self.nudge(&mut stories, &mut tasks, id);
         }
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = sweep.tick() => self.sweep(&mut stories, &mut tasks).await,
                 () = self.shutdown.requested() => break,
                 Some(id) = nudges.recv() => self.nudge(&mut stories, &mut tasks, id),
                 Some(ended) = tasks.join_next() => match ended {
@@ -110,6 +119,17 @@ impl Healer {
             warn!(left = tasks.len(), "Stopping with steps under way; the next start finds out how they ended");
         }
         Ok(())
+    }
+
+    /// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
+    /// it is looked at what the journal itself says is open or due.
+    async fn sweep(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>) {
+        let due = self.journal.due(AT_ONCE).await.unwrap_or_default();
+        let open = self.journal.open_incidents().await.unwrap_or_default();
+        let alone: Vec<IncidentId> = open.into_iter().filter(|id| !stories.contains_key(id)).collect();
+        for id in due.into_iter().chain(alone) {
+            self.nudge(stories, tasks, id);
+        }
     }
 
     fn nudge(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>, id: IncidentId) {
@@ -233,7 +253,7 @@ impl Healer {
     /// The owner as today's files say, with what its plugin of then declares.
     async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
-        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode == Mode::Enforce)?;
+        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
         let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
         Some((loaded, plugin.manifest().actions.clone()))
     }
@@ -241,7 +261,7 @@ impl Healer {
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let message = format!(
-            "policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})",
+            "policy {name}, to which this incident belongs, is gone, only observes now or cannot be loaded ({})",
             Rule::PolicyGone
         );
         self.escalate(incident, message).await
@@ -487,17 +507,17 @@ fn all_resolved(incident: &Incident) -> bool {
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
 fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
-    let enforced = || answers.iter().filter(|answer| answer.mode == Mode::Enforce);
-    let taken = enforced().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
+    let may_act = || answers.iter().filter(|answer| answer.mode.takes());
+    let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
         return None;
     }
-    if let Some((policy, why)) = enforced().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
+    if let Some((policy, why)) = may_act().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
-    let message = match (incident.owner.is_some(), enforced().next().is_some(), answers.is_empty()) {
+    let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
         (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every enforced policy that matches it passed",
+        (_, true, _) => "every policy that matches it and may act passed",
         (_, _, false) => "only policies in mode observe match it",
         _ => "no policy matches it",
     };

@@ -103,6 +103,8 @@ pub enum Phase {
     Awaiting {
         /// What is wanted.
         proposals: Vec<Proposal>,
+        /// What would be done, as it was shown.
+        actions: Vec<Action>,
         /// Hash of what was shown.
         digest: String,
         /// Nobody is waited for any longer than this.
@@ -114,6 +116,8 @@ pub enum Phase {
         proposals: Vec<Proposal>,
         /// Hash of what was shown.
         digest: String,
+        /// Until when a yes was waited for; it does not count for ever.
+        until: Time,
     },
     /// The policy wants to wait until then.
     Waiting(Time),
@@ -214,14 +218,15 @@ impl Incident {
                     self.phase = Phase::Held { proposals, rule: *rule, until: *until };
                 }
             }
-            Event::ApprovalAsked { digest, until, .. } => {
+            Event::ApprovalAsked { actions, digest, until, .. } => {
                 if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
-                    self.phase = Phase::Awaiting { proposals, digest: digest.clone(), until: *until };
+                    let (actions, digest) = (actions.clone(), digest.clone());
+                    self.phase = Phase::Awaiting { proposals, actions, digest, until: *until };
                 }
             }
             Event::Approved { digest, .. } => {
-                if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
-                    self.phase = Phase::Approved { proposals, digest: digest.clone() };
+                if let Phase::Awaiting { proposals, until, .. } = &self.phase {
+                    self.phase = Phase::Approved { proposals: proposals.clone(), digest: digest.clone(), until: *until };
                 }
             }
             Event::Denied { .. } => self.phase = Phase::Due(Trigger::Denied),
@@ -252,7 +257,7 @@ impl Incident {
         self.answers += 1;
         // Observing policies are listened to, never followed; one that could not answer, or passed, leaves the question open.
         let Ok(decision) = &answer.decision else { return };
-        if answer.mode == Mode::Observe || matches!(decision, Decision::Pass { .. }) {
+        if !answer.mode.takes() || matches!(decision, Decision::Pass { .. }) {
             return;
         }
         self.owner.get_or_insert_with(|| Owner {

@@ -4,11 +4,14 @@
 //! action, and finds the alert neither pending nor firing, for as long as `stable` says. Alertmanager can say
 //! that an alert fires, never that it does not: it holds what it was told until that expires. So when it still lists an alert
 //! that Prometheus positively finds well, it lags, and Prometheus is believed.
-//! Without any Prometheus a container's own health check is the positive observation.
-//! Absent on purpose, for now: the policy's own probe (HTTP or PromQL). Its place is [`Verifier::look`], beside the detectors.
+//! A policy that has a probe of its own asks for more and for less: the probe has to pass, and no detector may say that it fires; what the
+//! detectors cannot tell, the probe tells. Where nobody watches for an alert, a container's own health check is the positive observation.
+//! Absent on purpose: a way to call something healed because it is not heard of any more.
 
+pub mod answers;
 mod detector;
 mod detectors;
+pub(crate) mod probe;
 mod selectors;
 
 use std::fmt;
@@ -30,6 +33,8 @@ use detectors::Detectors;
 const PAUSE: Duration = Duration::from_secs(2);
 /// A target that is seen down twice, so far apart, after it was started, is down.
 const DOWN_FOR: Duration = Duration::from_secs(4);
+/// How long one look at all detectors may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look at the target may take.
 const TARGET_WITHIN: Duration = Duration::from_secs(10);
 
@@ -48,9 +53,11 @@ pub trait Detect: fmt::Debug + Send + Sync {
 pub enum Seen {
     /// Positively well.
     Healthy(String),
-    /// It fires, or is pending; or the probe fails.
+    /// It fires; or the probe says no.
     Firing(String),
-    /// It cannot be told.
+    /// It cannot be told, and somebody says what may mean that it fires: it is pending, or an Alertmanager still lists it.
+    Suspect(String),
+    /// It cannot be told; nobody says that it fires.
     Unclear(String),
     /// Nobody watches for it: every detector was asked, none has a rule for it, and none lists it. So it cannot be told either, unless
     /// somebody else knows.
@@ -107,12 +114,12 @@ impl Verifier {
 
     /// Looks once, at all detectors at the same time; only what was seen of later than `since` counts.
     pub async fn look(&self, alert: &Alert, since: Time) -> Seen {
-        self.eyes.look(alert, since).await
+        in_time("the detectors", self.eyes.look(alert, since)).await
     }
 
-    /// Looks again and again: healed once it was positively well for `stable`; not healed when it fires at the end of `within`, or when its
-    /// target is seen down although it was started; else it cannot be told. Being well has to begin within `within`, and
-    /// may then last longer; so this takes at most `within + stable` and one look.
+    /// Looks again and again, from the end of `settle` on: healed once it was positively well for `stable`; not healed when it fires at the
+    /// end of `within`, or when its target is seen down although it was started; else it cannot be told. Being well has to begin within
+    /// `within`, and may then last longer; so this takes at most `within + stable` and one look.
     ///
     /// `target` says how the action's target is, `None` when that is not known or does not matter.
     pub async fn verify<F, Fut>(&self, attempt: &Attempt<'_>, settings: &Verify, target: F) -> (Verdict, String)
@@ -122,15 +129,18 @@ impl Verifier {
     {
         let mut watch = Watch::new(attempt.starts_target, settings.stable, Instant::now());
         let mut health = Health::default();
-        let within = settings.within.saturating_sub(Time::now().since(attempt.ended));
-        let end = Instant::now() + within;
+        let since = attempt.ended.plus(settings.settle);
+        tokio::time::sleep(since.since(Time::now()).min(settings.settle)).await;
+        let end = Instant::now() + attempt.ended.plus(settings.within).since(Time::now()).min(settings.within);
         loop {
             let look_at_target = async { tokio::time::timeout(TARGET_WITHIN, target()).await.ok().flatten() };
             let asked = Instant::now();
-            let (seen, state) = tokio::join!(self.look(attempt.alert, attempt.ended), look_at_target);
-            let seen = match &state {
-                Some(state) => health.judge(seen, state, attempt.begun),
-                None => seen,
+            let look = self.look_with(settings.probe.as_ref(), attempt.alert, since);
+            let ((seen, probed), state) = tokio::join!(look, look_at_target);
+            let seen = match (probed, &state) {
+                (Some(probed), _) => with_probe(seen, probed),
+                (None, Some(state)) => health.judge(seen, state, attempt.begun),
+                (None, None) => seen,
             };
             tracing::debug!(alert = attempt.alert.name(), ?seen, ?state, "looked again");
             if let Some(verdict) = watch.take(seen, state.as_ref(), asked, Instant::now() >= end) {
@@ -138,6 +148,36 @@ impl Verifier {
             }
             tokio::time::sleep(self.pause).await;
         }
+    }
+
+    /// The detectors and the probe at the same time.
+    async fn look_with(&self, probe: Option<&Probe>, alert: &Alert, since: Time) -> (Seen, Option<Seen>) {
+        let probed = async {
+            match probe {
+                Some(probe) => Some(in_time("the policy's probe", self.eyes.probe(probe, since)).await),
+                None => None,
+            }
+        };
+        tokio::join!(in_time("the detectors", self.eyes.look(alert, since)), probed)
+    }
+}
+
+/// Each question has its own deadline; this is one for all those of a look.
+async fn in_time(who: &str, look: BoxFuture<'_, Seen>) -> Seen {
+    let late = |_| Seen::Unclear(format!("{who} gave no answer within {}", print_duration(LOOK_WITHIN)));
+    tokio::time::timeout(LOOK_WITHIN, look).await.unwrap_or_else(late)
+}
+
+/// With a probe it is well when the probe says so and no detector that can be asked says, or may mean, that it fires.
+fn with_probe(seen: Seen, probed: Seen) -> Seen {
+    match (seen, probed) {
+        (Seen::Firing(text), _) | (_, Seen::Firing(text)) => Seen::Firing(text),
+        (Seen::Suspect(text), _) => Seen::Suspect(text),
+        (Seen::Healthy(text), Seen::Healthy(yes)) => Seen::Healthy(format!("{yes}; {text}")),
+        (Seen::Unclear(text) | Seen::Unwatched(text), Seen::Healthy(yes)) => {
+            Seen::Healthy(format!("{yes}; no detector that can be asked says that it fires ({text})"))
+        }
+        (_, Seen::Unclear(why) | Seen::Suspect(why) | Seen::Unwatched(why)) => Seen::Unclear(why),
     }
 }
 
@@ -200,7 +240,7 @@ impl Watch {
         let lasted = print_duration(at.saturating_duration_since(self.started));
         Some(match seen {
             Seen::Firing(text) => (Verdict::NotHealed, format!("after {lasted}: {text}")),
-            Seen::Healthy(text) | Seen::Unclear(text) | Seen::Unwatched(text) => {
+            Seen::Healthy(text) | Seen::Suspect(text) | Seen::Unclear(text) | Seen::Unwatched(text) => {
                 (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}"))
             }
         })
@@ -220,6 +260,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn healthy() -> Seen {
@@ -287,6 +328,19 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_speaks_where_detectors_cannot_and_never_against_them() {
+        let suspect = || Seen::Suspect("P says it is pending".to_owned());
+        let (yes, no) = (|| Seen::Healthy("yes".to_owned()), || Seen::Firing("no".to_owned()));
+        assert_eq!(with_probe(firing(), yes()), firing());
+        assert_eq!(with_probe(suspect(), yes()), suspect());
+        for seen in [healthy(), unclear(), unwatched()] {
+            assert!(matches!(with_probe(seen.clone(), yes()), Seen::Healthy(text) if text.starts_with("yes; ")), "{seen:?}");
+            assert_eq!(with_probe(seen.clone(), no()), no(), "{seen:?}");
+            assert_eq!(with_probe(seen.clone(), unclear()), unclear(), "{seen:?}");
+        }
+    }
+
+    #[test]
     fn a_health_check_counts_only_when_it_is_news() {
         let judge = |health: &mut Health, state: &TargetState| health.judge(unwatched(), state, Time(1_000));
         let fresh = &mut Health::default();
@@ -296,7 +350,80 @@ mod tests {
         assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unwatched());
         assert!(matches!(judge(fresh, &target("running", Some("healthy"), 999)), Seen::Healthy(_)));
         // What still fires is not outvoted, and who cannot tell is not spoken for.
-        assert_eq!(fresh.judge(unclear(), &target("running", Some("healthy"), 1_000), Time(1_000)), unclear());
+        for seen in [unclear(), Seen::Suspect("A still lists it".to_owned())] {
+            assert_eq!(fresh.judge(seen.clone(), &target("running", Some("healthy"), 1_000), Time(1_000)), seen);
+        }
         assert_eq!(fresh.judge(firing(), &target("running", Some("healthy"), 1_000), Time(1_000)), firing());
+    }
+
+    /// Says what it is told to, and when it was asked.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        say: Option<Seen>,
+        asked: std::sync::Mutex<Vec<(Time, Time)>>,
+    }
+
+    impl Detect for Scripted {
+        fn look<'a>(&'a self, _: &'a Alert, since: Time) -> BoxFuture<'a, Seen> {
+            Box::pin(async move {
+                self.asked.lock().unwrap().push((Time::now(), since));
+                match &self.say {
+                    Some(seen) => seen.clone(),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+        fn probe<'a>(&'a self, _: &'a Probe, _: Time) -> BoxFuture<'a, Seen> {
+            Box::pin(std::future::ready(Seen::Firing("the probe says no".to_owned())))
+        }
+    }
+
+    async fn verify(eyes: &Arc<Scripted>, settings: &Verify) -> ((Verdict, String), Duration) {
+        let _clock = crate::clock::Simulated::begin(Time(1_000_000));
+        let alert = Alert {
+            family: crate::alert::Family::Prometheus,
+            status: crate::alert::Status::Firing,
+            labels: crate::alert::Labels::new(),
+            annotations: crate::alert::Labels::new(),
+            starts_at: Time(0),
+            ends_at: None,
+            generator_url: String::new(),
+            fingerprint: None,
+        };
+        let attempt = Attempt { alert: &alert, begun: Time(999_000), ended: Time(1_000_000), starts_target: true };
+        let begun = Instant::now();
+        let verdict = Verifier::with(Arc::clone(eyes) as Arc<dyn Detect>).verify(&attempt, settings, || async { None }).await;
+        (verdict, begun.elapsed())
+    }
+
+    fn scripted(say: Option<Seen>) -> Arc<Scripted> {
+        Arc::new(Scripted { say, ..Scripted::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_looked_at_before_it_has_settled() {
+        let settings = Verify { settle: Duration::from_secs(20), ..Verify::default() };
+        let eyes = scripted(Some(healthy()));
+        let ((verdict, _), took) = verify(&eyes, &settings).await;
+        assert_eq!(verdict, Verdict::Healed);
+        assert!(took >= Duration::from_secs(50) && took <= Duration::from_secs(53), "{took:?}");
+        let asked = eyes.asked.lock().unwrap();
+        assert!(asked.iter().all(|(at, since)| *at >= Time(1_020_000) && *since == Time(1_020_000)), "{asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn eyes_that_never_answer_cost_no_more_than_the_deadline() {
+        let ((verdict, text), took) = verify(&scripted(None), &Verify::default()).await;
+        assert_eq!(verdict, Verdict::Unclear);
+        assert!(text.contains("the detectors gave no answer within 30.0 s"), "{text}");
+        assert!(took <= Duration::from_secs(180) + LOOK_WITHIN + PAUSE, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_fails_at_the_end_means_not_healed() {
+        let settings = Verify { probe: Some(Probe::Promql("x == 1".to_owned())), ..Verify::default() };
+        let ((verdict, text), _) = verify(&scripted(Some(healthy())), &settings).await;
+        assert_eq!(verdict, Verdict::NotHealed);
+        assert!(text.contains("the probe says no"), "{text}");
     }
 }

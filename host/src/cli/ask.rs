@@ -91,8 +91,7 @@ impl Reply {
         line(format!("  targets: {}", if self.targets.is_empty() { "none known".to_owned() } else { self.targets.join(", ") }));
         let shown = self.policies.iter().filter(|considered| tree || !considered.says.starts_with("does not match"));
         for considered in shown {
-            let mode = if considered.mode == Mode::Enforce { "enforce" } else { "observe" };
-            line(format!("  {} ({mode}): {}", considered.policy, considered.says));
+            line(format!("  {} ({}): {}", considered.policy, considered.mode.word(), considered.says));
         }
         line(format!("  => {}", self.verdict));
     }
@@ -123,7 +122,7 @@ async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, eyes
     for answer in answers {
         incident.apply(incident.seq + 1, now, &Event::Decided(answer.clone()));
         if let (Some(owner), Ok(decision)) = (&incident.owner, &answer.decision) {
-            let loaded = decider.policy(&owner.policy).filter(|_| answer.mode == Mode::Enforce);
+            let loaded = decider.policy(&owner.policy).filter(|_| answer.mode.takes());
             if let Some(loaded) = loaded {
                 reply.verdict = verdict(authoriser, &incident, loaded, decision).await;
             }
@@ -153,7 +152,8 @@ async fn verdict(authoriser: &Authoriser, incident: &Incident, loaded: &Loaded, 
     match authoriser.check(claim, proposals).await {
         Ok(actions) => {
             let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
-            format!("would do {} (brakes are not looked at here)", all.join(", then "))
+            let first = if loaded.policy.mode == Mode::Approve { ", once a person approves it" } else { "" };
+            format!("would do {}{first} (brakes are not looked at here)", all.join(", then "))
         }
         Err(Stop::Refused { rule, message, .. }) => format!("REFUSED [{rule}]: {}", clean(&message, 600)),
         Err(Stop::Held { rule, message, .. }) => format!("HELD [{rule}]: {}", clean(&message, 600)),

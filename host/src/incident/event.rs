@@ -124,8 +124,26 @@ pub enum Mode {
     /// Decide and journal, never act.
     #[default]
     Observe,
+    /// Act within the grants, once a person has said yes.
+    Approve,
     /// Act within the grants.
     Enforce,
+}
+
+impl Mode {
+    /// The word of the policy's file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// Can a policy of this mode take an incident? One that observes is listened to, never followed.
+    pub fn takes(self) -> bool {
+        self != Self::Observe
+    }
 }
 
 /// A line that a plugin logged.

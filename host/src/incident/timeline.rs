@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::{Answer, Closing, Decision, Event, Mode, Trigger, Verdict};
+use crate::action::Action;
 use crate::alert::{Alert, Status};
 use crate::clock::{Time, print_duration};
 use crate::telemetry::clean;
@@ -129,12 +130,34 @@ fn decided(answer: &Answer) -> String {
     }
 }
 
+/// What is bound by a person's yes beside the names: one line for each.
+pub fn explain(actions: &[Action]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for action in actions {
+        match action {
+            Action::Docker { target, started_at, grace_seconds, .. } => {
+                let grace = grace_seconds.map(|seconds| format!(", {seconds} s to stop")).unwrap_or_default();
+                lines.push(format!("{target}: the container that was last started {}{grace}", clean(started_at, 40)));
+            }
+            Action::Playbook { name, profile, variables, .. } => {
+                lines.push(format!("{}: with the profile {}", clean(name, 200), clean(profile, 80)));
+                let told = |(name, value): (&String, &serde_json::Value)| {
+                    format!("variable {}: {}", clean(name, 80), clean(&value.to_string(), WORDS))
+                };
+                lines.extend(variables.iter().map(told));
+            }
+        }
+    }
+    lines
+}
+
 fn details(event: &Event) -> Vec<String> {
     match event {
         Event::Decided(answer) => {
             answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect()
         }
         Event::Asked { ambiguous, .. } => ambiguous.iter().map(|text| format!("ambiguous: {}", clean(text, WORDS))).collect(),
+        Event::ApprovalAsked { actions, .. } => explain(actions),
         Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
         _ => Vec::new(),
     }

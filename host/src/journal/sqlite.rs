@@ -128,6 +128,16 @@ impl Store for Sqlite {
         self.reading(move |reader| reader.latest(&key))
     }
 
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>> {
+        let beginning = beginning.to_owned();
+        self.reading(move |reader| reader.find(&beginning))
+    }
+
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let key = key.to_owned();
+        self.reading(move |reader| reader.holders(&key))
+    }
+
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         self.reading(move |reader| reader.due(limit))
     }

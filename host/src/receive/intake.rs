@@ -220,15 +220,18 @@ impl Intake {
         until.max_by_key(|(_, until)| *until)
     }
 
-    /// Is this only the echo of a firing that was positively seen to be over? Prometheus' own list is never an echo.
+    /// Is this only the echo of a firing that was positively seen to be over, or one that a person has closed and that goes on? That is
+    /// left to that person until it ends. Prometheus' own list is never an echo.
     async fn is_echo(&self, last: &IncidentId, via: Via, alert: &Alert) -> Result<bool, JournalError> {
-        if via == Via::Prometheus {
-            return Ok(false);
-        }
         let Some(last) = self.journal.incident(last).await? else { return Ok(false) };
         let now = Time::now();
         // A journal whose clock was once ahead proves nothing here.
-        let old = last.updated_at <= now && alert.starts_at <= last.updated_at && now.since(last.updated_at) < ECHO;
+        let same = last.updated_at <= now && alert.starts_at <= last.updated_at;
+        let a_persons = same && last.closing() == Some(Closing::Person);
+        if a_persons || via == Via::Prometheus {
+            return Ok(a_persons);
+        }
+        let old = same && now.since(last.updated_at) < ECHO;
         // Another server may have heard that it is over.
         self.learn_over(&last);
         Ok((old && last.closing() == Some(Closing::Healed)) || self.is_overtaken(&last.id.key, via, alert))

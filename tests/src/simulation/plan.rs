@@ -74,6 +74,10 @@ pub enum Trouble {
     Retried(u8),
     /// A person closes an incident.
     ClosedByPerson(u8),
+    /// A person says yes to what waits for it.
+    Approved(u8),
+    /// A person says no.
+    Denied(u8),
     /// A sender repeats what it said of an alert last.
     Repeated(u8),
     /// A sender delivers late that an alert fires, although it may be over.
@@ -135,6 +139,8 @@ pub struct Plan {
     pub heals_deliberate: bool,
     /// The policy acts when it cannot be found out whether it may.
     pub acts_unsure: bool,
+    /// The policies ask a person first.
+    pub approve: bool,
     /// A second policy, for every second container.
     pub two_policies: bool,
 }
@@ -179,12 +185,8 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
-        prop_oneof![
-            (0_u8..3).prop_map(Retried),
-            (0_u8..3).prop_map(ClosedByPerson),
-            (0_u8..3).prop_map(Repeated),
-            (0_u8..3).prop_map(Late)
-        ],
+        (0_u8..3, 0_usize..6)
+            .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
     ]
 }
 
@@ -204,11 +206,11 @@ fn kill() -> impl Strategy<Value = (Kill, u8)> {
 pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
     let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
-    (happens, brakes, any::<(bool, bool, bool)>()).prop_map(
+    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2))).prop_map(
         |(
             (firings, troubles, kills, ladder),
             (cooldown, attempts, actions, concurrent, takes),
-            (heals_deliberate, acts_unsure, two_policies),
+            ((heals_deliberate, acts_unsure, two_policies), approve),
         )| Plan {
             firings,
             troubles,
@@ -221,6 +223,7 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             takes,
             heals_deliberate,
             acts_unsure,
+            approve,
             two_policies,
         },
     )

@@ -16,7 +16,7 @@ use paramedic::decide::sandbox::{Brief, Limits, Ruling, Sandbox};
 use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
-use paramedic::incident::{Closing, Decision, Event, Trigger};
+use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
 use paramedic::look::targets;
@@ -127,11 +127,12 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         serde_json::from_value(text).unwrap()
     };
     let loaded = |policy| Loaded { policy, plugin: Arc::clone(&plugin) };
+    let mode = if plan.approve { "approve" } else { "enforce" };
     let mut all = vec![loaded(policy("watch", &[], "observe"))];
     if plan.two_policies {
-        all.push(loaded(policy("first", &["container=\"s0\""], "enforce")));
+        all.push(loaded(policy("first", &["container=\"s0\""], mode)));
     }
-    all.push(loaded(policy("rest", &[], "enforce")));
+    all.push(loaded(policy("rest", &[], mode)));
     all
 }
 
@@ -213,6 +214,20 @@ type Running = watch::Sender<(u32, Option<Reached>)>;
 struct Reached {
     intake: Arc<Intake>,
     nudge: mpsc::UnboundedSender<IncidentId>,
+}
+
+/// What a person's command writes.
+fn words(what: Trouble, incident: &Incident) -> Event {
+    let (by, message) = ("ann".to_owned(), "so be it".to_owned());
+    match what {
+        Trouble::Approved(_) => {
+            let digest = if let Phase::Awaiting { digest, .. } = &incident.phase { digest.clone() } else { String::new() };
+            Event::Approved { by, message, digest }
+        }
+        Trouble::Denied(_) => Event::Denied { by, message },
+        Trouble::Retried(_) => Event::Retried { by, message },
+        _ => Event::Closed { how: Closing::Person, message },
+    }
 }
 
 struct Play {
@@ -347,9 +362,8 @@ impl Play {
                 continue;
             }
             match trouble {
-                Trouble::Retried(number) => self.command(number, |by, message| Event::Retried { by, message }).await,
-                Trouble::ClosedByPerson(number) => {
-                    self.command(number, |_, message| Event::Closed { how: Closing::Person, message }).await;
+                Trouble::Retried(n) | Trouble::ClosedByPerson(n) | Trouble::Approved(n) | Trouble::Denied(n) => {
+                    self.command(n, trouble).await;
                 }
                 Trouble::Repeated(number) | Trouble::Late(number) => self.repeat(usize::from(number), trouble).await,
                 _ => {}
@@ -366,15 +380,14 @@ impl Play {
     }
 
     /// A person's command about the n-th open incident, as the operator's socket writes it.
-    async fn command(&self, number: u8, event: impl Fn(String, String) -> Event) {
+    async fn command(&self, number: u8, what: Trouble) {
         let Some(Reached { intake, nudge }) = self.running.borrow().1.clone() else { return };
-        let event = event("ann".to_owned(), "so be it".to_owned());
         let found = {
             let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
             let open = disk.incidents().filter(|incident| !incident.is_closed()).nth(number.into());
-            open.filter(|incident| incident.allows(&event)).map(|incident| (incident.id.clone(), incident.seq))
+            open.map(|incident| (incident.id.clone(), incident.seq, words(what, incident), incident.clone()))
         };
-        let Some((id, seq)) = found else { return };
+        let Some((id, seq, event, _)) = found.filter(|(_, _, event, incident)| incident.allows(event)) else { return };
         // Like closing by the healer: an alert that is heard meanwhile waits.
         let command = intake.close(Append::new(id.clone(), Some(seq), vec![event]));
         let mut changes = self.running.subscribe();

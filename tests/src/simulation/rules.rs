@@ -44,15 +44,19 @@ pub fn broken(record: &Record) -> Vec<String> {
 
 /// 1: whatever was acknowledged has an incident.
 fn lost(entries: &[Entry], said: &Said, all: &[Said]) -> Option<String> {
-    let mut ends: HashMap<&IncidentId, (Time, Option<Time>)> = HashMap::new();
+    let mut ends: HashMap<&IncidentId, (Time, Option<(Time, Closing)>)> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.incident.key == said.key) {
         match entry.event {
             Event::Opened { .. } => drop(ends.insert(&entry.incident, (entry.at, None))),
-            Event::Closed { .. } => drop(ends.entry(&entry.incident).and_modify(|(_, end)| *end = Some(entry.at))),
+            Event::Closed { how, .. } => drop(ends.entry(&entry.incident).and_modify(|(_, end)| *end = Some((entry.at, how)))),
             _ => {}
         }
     }
-    let has = ends.values().any(|(begun, end)| *begun <= said.at && end.is_none_or(|end| end.plus(ECHO) >= said.at));
+    let has = ends.values().any(|(begun, end)| {
+        // A firing that a person has closed is that person's until it ends.
+        let covers = |(end, how): (Time, Closing)| end.plus(ECHO) >= said.at || (how == Closing::Person && said.starts_at <= end);
+        *begun <= said.at && end.is_none_or(covers)
+    });
     let overtaken = all.iter().any(|other| {
         other.status == Status::Resolved && other.key == said.key && other.starts_at == said.starts_at && other.at <= said.at
     });

@@ -6,12 +6,14 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::journal::conformance;
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
-use paramedic::incident::{Event, Incident};
+use paramedic::incident::Incident;
 use paramedic::journal::brakes::{self, Counts};
-use paramedic::journal::{Append, Appended, Draft, Entry, JournalError, Listed, Spend, Store};
+use paramedic::journal::entry::{FIRST_HASH, VERSION, chain};
+use paramedic::journal::{Append, Appended, Draft, Entry, Journal, JournalError, Listed, Spend, Store};
 use uuid::Uuid;
 
 /// What becomes of one append, by the will of the plan.
@@ -99,14 +101,15 @@ impl Disk {
         self.order.iter().filter_map(|id| self.stories.get(id)).map(|story| &story.incident)
     }
 
-    fn write(&mut self, epoch: u64, append: &Append) -> Appended {
+    fn write(&mut self, epoch: u64, draft: &Draft) -> Appended {
+        let append = draft.append();
         if epoch != self.epoch {
             return Appended::Fenced;
         }
         if let Some((pos, seq, at)) = self.appended.get(&append.append_id).copied() {
             return Appended::Already { pos, seq, at };
         }
-        let last = match self.room_behind(append) {
+        let last = match self.room_behind(draft) {
             Ok(last) => last,
             Err(conflict) => return conflict,
         };
@@ -115,14 +118,15 @@ impl Disk {
             return braked;
         }
         let pos = self.entries.len() as u64 + 1;
-        let seq = self.add(append, last);
-        self.spend(append);
+        let seq = self.add(draft, last);
+        self.spend(draft);
         self.appended.insert(append.append_id, (pos, seq, self.at));
         Appended::Committed { pos, seq, at: self.at }
     }
 
-    fn room_behind(&self, append: &Append) -> Result<u64, Appended> {
-        let opens = matches!(append.events.first(), Some(Event::Opened { .. }));
+    fn room_behind(&self, draft: &Draft) -> Result<u64, Appended> {
+        let opens = draft.opens();
+        let append = draft.append();
         let Some(story) = self.stories.get(&append.incident) else {
             let newest = self.newest.get(&append.incident.key).copied().unwrap_or(0);
             let open = self.stories.get(&IncidentId { key: append.incident.key.clone(), n: newest });
@@ -135,8 +139,9 @@ impl Disk {
         if fits { Ok(last) } else { Err(Appended::Conflict { last }) }
     }
 
-    fn add(&mut self, append: &Append, mut seq: u64) -> u64 {
-        for event in &append.events {
+    fn add(&mut self, draft: &Draft, mut seq: u64) -> u64 {
+        let append = draft.append();
+        for (event, body) in draft.entries() {
             seq += 1;
             let index = self.entries.len();
             let (incident, at) = (append.incident.clone(), self.at);
@@ -155,43 +160,35 @@ impl Disk {
                     self.order.push(incident.clone());
                 }
             }
-            match event.timer(at) {
-                Some(Some(due)) => drop(self.timers.insert(incident.clone(), due)),
-                Some(None) => drop(self.timers.remove(&incident)),
-                None => {}
-            }
+            let pos = index as u64 + 1;
+            let previous = self.entries.last().map_or(FIRST_HASH, |entry| &entry.hash);
+            let hash = chain(previous, pos, &incident.to_string(), seq, at, VERSION, body);
             let (append_id, event) = (append.append_id, event.clone());
-            self.entries.push(Entry {
-                pos: index as u64 + 1,
-                incident,
-                seq,
-                at,
-                version: 1,
-                event,
-                append_id,
-                hash: String::new(),
-            });
+            self.entries.push(Entry { pos, incident, seq, at, version: VERSION, event, append_id, hash });
+        }
+        match draft.timer(self.at) {
+            Some(Some(due)) => drop(self.timers.insert(append.incident.clone(), due)),
+            Some(None) => drop(self.timers.remove(&append.incident)),
+            None => {}
         }
         seq
     }
 
-    fn spend(&mut self, append: &Append) {
+    fn spend(&mut self, draft: &Draft) {
+        let append = draft.append();
         let id = &append.incident;
         for key in &append.release {
             if let Some(holders) = self.holds.get_mut(key) {
                 holders.remove(id);
             }
         }
-        let rates = append.spend.iter().filter(|spend| matches!(spend, Spend::Rate { .. })).map(|spend| spend.key().to_owned());
-        for key in rates.chain(append.stamp.iter().cloned()) {
-            self.stamps.entry(key).or_default().push(self.at);
+        for key in draft.stamps() {
+            self.stamps.entry(key.to_owned()).or_default().push(self.at);
         }
-        for spend in &append.spend {
-            if let Spend::Lock { key, .. } = spend {
-                self.holds.entry(key.clone()).or_default().insert(id.clone());
-            }
+        for key in draft.holds() {
+            self.holds.entry(key.to_owned()).or_default().insert(id.clone());
         }
-        if append.events.iter().any(|event| matches!(event, Event::Closed { .. })) {
+        if draft.closes() {
             self.holds.values_mut().for_each(|holders| {
                 holders.remove(id);
             });
@@ -232,15 +229,15 @@ impl Store for Memory {
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, JournalError>> {
         async move {
-            let append = Draft::new(append)?.append().clone();
-            let fate = self.fates.before(&append).await;
+            let draft = Draft::new(append)?;
+            let fate = self.fates.before(draft.append()).await;
             let unknown = || Err(JournalError::Unknown("the disk is odd".to_owned()));
             match fate {
                 Fate::Fails => return Err(JournalError::NotDone("the disk is full".to_owned())),
                 Fate::Lost => return unknown(),
                 Fate::Fine | Fate::Unknown => {}
             }
-            let appended = self.disk().write(self.epoch, &append);
+            let appended = self.disk().write(self.epoch, &draft);
             self.fates.after().await;
             if fate == Fate::Unknown { unknown() } else { Ok(appended) }
         }
@@ -280,6 +277,23 @@ impl Store for Memory {
         std::future::ready(Ok(listed)).boxed()
     }
 
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>> {
+        let disk = self.disk();
+        let mut keys: Vec<(&Key, &u64)> = disk.newest.iter().filter(|(key, _)| key.as_str().starts_with(beginning)).collect();
+        let exact = disk.order.iter().find(|id| id.to_string() == beginning).cloned();
+        let found = match (exact, keys.pop(), keys.is_empty()) {
+            (Some(exact), _, _) => Ok(exact),
+            (None, Some((key, n)), true) => Ok(IncidentId { key: key.clone(), n: *n }),
+            _ => Err(JournalError::NoSuch(format!("there is no one incident `{beginning}`"))),
+        };
+        std::future::ready(found).boxed()
+    }
+
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let holders = self.disk().holds.get(key).into_iter().flatten().cloned().collect();
+        std::future::ready(Ok(holders)).boxed()
+    }
+
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         let disk = self.disk();
         let now = disk.at.max(Time::now());
@@ -291,6 +305,26 @@ impl Store for Memory {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
-        std::future::ready(Ok(())).boxed()
+        let fenced = self.disk().epoch != self.epoch;
+        let answer = if fenced { Err(JournalError::NotDone("another server has taken over".to_owned())) } else { Ok(()) };
+        std::future::ready(answer).boxed()
     }
+}
+
+/// A disk of its own.
+struct Place(Arc<Mutex<Disk>>);
+
+impl conformance::Place for Place {
+    fn open(&self) -> Journal {
+        Journal::on(Arc::new(Memory::open(&self.0, Arc::new(Kind))))
+    }
+
+    fn take_over(&self) -> Journal {
+        self.open()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_journal_of_the_simulation_keeps_every_promise_of_a_journal() {
+    conformance::run(|| Place(Arc::default())).await;
 }
