@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
@@ -35,6 +36,15 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often it is looked for incidents that nobody told of.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// So many timers that are due are looked at in one sweep.
+const AT_ONCE: usize = 256;
+
+/// An incident that rests is read again so often, should nobody have told of what was written.
+const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -90,8 +100,11 @@ impl Healer {
         for id in self.journal.open_incidents().await? {
             self.nudge(&mut stories, &mut tasks, id);
         }
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = sweep.tick() => self.sweep(&mut stories, &mut tasks).await,
                 () = self.shutdown.requested() => break,
                 Some(id) = nudges.recv() => self.nudge(&mut stories, &mut tasks, id),
                 Some(ended) = tasks.join_next() => match ended {
@@ -108,6 +121,17 @@ impl Healer {
         Ok(())
     }
 
+    /// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
+    /// it is looked at what the journal itself says is open or due.
+    async fn sweep(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>) {
+        let due = self.journal.due(AT_ONCE).await.unwrap_or_default();
+        let open = self.journal.open_incidents().await.unwrap_or_default();
+        let alone: Vec<IncidentId> = open.into_iter().filter(|id| !stories.contains_key(id)).collect();
+        for id in due.into_iter().chain(alone) {
+            self.nudge(stories, tasks, id);
+        }
+    }
+
     fn nudge(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>, id: IncidentId) {
         if let Some(story) = stories.get(&id) {
             return story.notify_one();
@@ -118,7 +142,7 @@ impl Healer {
             // A panic is a fault of ours, and no reason to leave an incident alone: what was begun is found out.
             while AssertUnwindSafe(healer.story(&id, &notify)).catch_unwind().await.is_err() && !healer.shutdown.is_requested() {
                 error!(incident = %id, "A story broke off by a fault in Paramedic; it goes on");
-                let _ = healer.rest(&notify, MAX_BACKOFF).await;
+                healer.rest(&notify, MAX_BACKOFF).await;
             }
             id
         });
@@ -133,7 +157,7 @@ impl Healer {
                 Ok(Then::Over) => return,
                 Err(failure) => {
                     error!(incident = %id, %failure, "An incident cannot go on; trying again");
-                    let _ = self.rest(news, backoff).await;
+                    self.rest(news, backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
@@ -214,7 +238,8 @@ impl Healer {
                 return self.close(incident, Closing::Cleared, message).await;
             }
             if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
-                return self.rest(news, LOOK_SOON).await;
+                self.rest(news, LOOK_SOON).await;
+                return Ok(());
             }
         }
         let Some((loaded, declared)) = self.owner(incident).await else { return self.policy_gone(incident).await };
@@ -297,7 +322,10 @@ impl Healer {
         match self.fires(incident) {
             Fires::No { .. } => match self.gone(incident).await {
                 Some(message) => self.close(incident, Closing::Cleared, message).await,
-                None => self.rest(news, LOOK_SOON).await,
+                None => {
+                    self.rest(news, LOOK_SOON).await;
+                    Ok(())
+                }
             },
             Fires::CannotTell { .. } if all_resolved(incident) => {
                 self.close(incident, Closing::Cleared, "its source says that it is over".to_owned()).await
@@ -334,34 +362,48 @@ impl Healer {
         permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
-        if let Some(message) = self.gone(incident).await {
-            return self.close(incident, Closing::Cleared, message).await;
-        }
-        if let Some((how, message)) = self.unheard(incident) {
-            return self.close(incident, how, message).await;
-        }
-        let left = until.map(|moment| moment.since(Time::now()));
-        match (then, left) {
-            (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
-                if let Phase::Held { proposals, rule, .. } = &incident.phase
-                    && self.still_held(incident, proposals, *rule).await?
-                {
-                    return self.rest(news, LOOK_AGAIN).await;
-                }
-                // When a brake lets go, one of those that it held goes first; the others look again later.
-                let Ok(_turn) = self.turn.try_lock() else { return self.rest(news, LOOK_AGAIN).await };
-                self.ask(incident, Trigger::HoldOver).await?;
-                let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
-                match incident.next() {
-                    Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
-                    _ => Ok(()),
-                }
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = self.gone(incident).await {
+                return self.close(incident, Closing::Cleared, message).await;
             }
-            (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
-            (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
-                self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await
+            if let Some((how, message)) = self.unheard(incident) {
+                return self.close(incident, how, message).await;
             }
-            _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
+            let left = until.map(|moment| moment.since(Time::now()));
+            match (then, left) {
+                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
+                (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
+                }
+                // Whoever writes to it tells, so there is no need to read it again at every look.
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
+    async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+        let still = match &incident.phase {
+            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            _ => false,
+        };
+        // When a brake lets go, one of those that it held goes first; the others look again later.
+        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+            self.rest(news, LOOK_AGAIN).await;
+            return Ok(());
+        };
+        self.ask(incident, Trigger::HoldOver).await?;
+        let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+        match incident.next() {
+            Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+            _ => Ok(()),
         }
     }
 
@@ -432,14 +474,13 @@ impl Healer {
         incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
     }
 
-    /// Sleeps until there is news, `at most` has passed, or the server stops.
-    async fn rest(&self, news: &Notify, at_most: Duration) -> Result<(), JournalError> {
+    /// Sleeps until there is news, `at_most` has passed, or the server stops; `false` when only time has passed.
+    async fn rest(&self, news: &Notify, at_most: Duration) -> bool {
         tokio::select! {
-            () = news.notified() => {}
-            () = tokio::time::sleep(at_most) => {}
-            () = self.shutdown.requested() => {}
+            () = news.notified() => true,
+            () = tokio::time::sleep(at_most) => false,
+            () = self.shutdown.requested() => true,
         }
-        Ok(())
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {

@@ -2,147 +2,29 @@
 //!
 //! One write verb, [`Journal::append`], evaluated serially by the store: it checks the expected entry number, the fencing
 //! epoch and the brakes, and either commits all of one [`Append`] or returns a refusal as a value. No transaction, closure,
-//! clock or lock crosses this line, so that a second store can stand behind the same words. Act only on an acknowledged
-//! append, never on a read. Absent on purpose: in-memory truth, updates, deletes.
+//! clock or lock crosses this line, so that a second store can stand behind the same words: [`Store`]. Act only on an
+//! acknowledged append, never on a read. Absent on purpose: in-memory truth, updates, deletes.
 
-mod brakes;
+mod append;
+pub mod brakes;
+mod chain;
 pub mod entry;
-mod folder;
-mod reader;
 pub mod replay;
 mod sqlite;
-mod writer;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
-use crate::incident::{Event, Incident};
+use crate::incident::Incident;
 
+pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
-pub use reader::Reader;
-
-use sqlite::{Draft, Store};
-use writer::Writer;
-
-/// The longest window of a [`Spend::Rate`]: older stamps are forgotten.
-pub const LONGEST_WINDOW: Duration = Duration::from_secs(32 * 24 * 3_600);
-
-/// How long an append may take, waiting for its turn included. What is not known by then is [`JournalError::Unknown`].
-const APPEND_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a read may take.
-const READ_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How many idle read connections are kept.
-const IDLE_READERS: usize = 4;
-
-/// What is to be written, all or none.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// Makes a repetition recognisable: the same id is never written twice.
-    pub append_id: uuid::Uuid,
-    /// Whose story.
-    pub incident: IncidentId,
-    /// Number of the incident's last entry, as the writer knows it; 0 for one that begins. `None` writes behind whatever is
-    /// there. A closed incident takes no more entries.
-    pub expect: Option<u64>,
-    /// What happened, in order; at least one.
-    pub events: Vec<Event>,
-    /// Brakes that must all have room; they are spent by this append.
-    pub spend: Vec<Spend>,
-    /// Keys of rates to stamp now, without a check (a cooldown counts from the outcome).
-    pub stamp: Vec<String>,
-    /// Keys of locks that this incident gives back.
-    pub release: Vec<String>,
-}
-
-impl Append {
-    /// One append that expects `expect` to be the last entry, with nothing to spend.
-    pub fn new(incident: IncidentId, expect: Option<u64>, events: Vec<Event>) -> Self {
-        Self {
-            append_id: uuid::Uuid::new_v4(),
-            incident,
-            expect,
-            events,
-            spend: Vec::new(),
-            stamp: Vec::new(),
-            release: Vec::new(),
-        }
-    }
-}
-
-/// A brake as data: checked and spent inside the append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Spend {
-    /// At most `limit` stamps of `key` within `window`; spending sets one more stamp.
-    Rate {
-        /// What is counted, such as `attempts:local/nginx-demo`.
-        key: String,
-        /// How many are allowed.
-        limit: u32,
-        /// Within how long a time.
-        window: Duration,
-    },
-    /// At most `limit` incidents hold `key` at once; spending holds it until released. Holding it twice counts once.
-    Lock {
-        /// What is held, such as `target:local/nginx-demo`.
-        key: String,
-        /// How many may hold it.
-        limit: u32,
-    },
-}
-
-impl Spend {
-    /// The key that is counted or held.
-    pub fn key(&self) -> &str {
-        match self {
-            Self::Rate { key, .. } | Self::Lock { key, .. } => key,
-        }
-    }
-}
-
-/// What became of one append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// Durable, with the position and number of its first entry and the journal's time.
-    Committed {
-        /// Position of the first entry in the whole journal, from 1, without gaps.
-        pos: u64,
-        /// Number of the last entry in its incident.
-        seq: u64,
-        /// The journal's time of these entries.
-        at: Time,
-    },
-    /// An append with this id was written before, there.
-    Already {
-        /// Position of its first entry.
-        pos: u64,
-        /// Number of its last entry in its incident.
-        seq: u64,
-        /// The journal's time of it.
-        at: Time,
-    },
-    /// Somebody wrote before: fold again, ask again. So is writing to a closed incident, and beginning one while another of its
-    /// key is open.
-    Conflict {
-        /// The incident's last entry number; 0 when there is none.
-        last: u64,
-    },
-    /// Another server has taken over this journal.
-    Fenced,
-    /// A brake has no room.
-    Braked {
-        /// Its key.
-        key: String,
-        /// When it may have room again; `None`: when somebody releases it, or never, if more is spent at once than its limit.
-        after: Option<Time>,
-        /// Who holds it, for locks.
-        holder: Option<IncidentId>,
-    },
-}
+pub use sqlite::Reader;
 
 /// Why the journal could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -211,38 +93,74 @@ impl<T> Journalled<T> {
     }
 }
 
-/// The journal, open for writing: a cheap handle to its one writer. The lock on its folder is given back with the last one.
-#[derive(Clone, Debug)]
-pub struct Journal {
-    shared: Arc<Shared>,
+/// What a journal can do. One verb writes, and a store evaluates its calls one after the other.
+///
+/// What every store promises, and the conformance suite in `tests/` checks: positions are contiguous from 1 in the order of
+/// commit, numbers contiguous from 1 within an incident, and times never decrease. An append is all or nothing, durable
+/// before it is answered, refused as a value, and written once however often it is repeated under its id, also after the
+/// store was opened anew. Brakes are exact whoever races. At most one incident is open per key, and a closed one takes
+/// nothing more. Reads see everything that was acknowledged. Who was opened later fences out who was opened before.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// How many times this journal was opened for writing, this time included; every append is fenced by it.
+    fn epoch(&self) -> u64;
+
+    /// Writes all of it or nothing, and answers once it is durable. [`Draft`] is what an append has to be.
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, JournalError>>;
+
+    /// Would these brakes have room now? Spends nothing and proves nothing. [`brakes::check`] is the rule.
+    fn room(&self, incident: &IncidentId, spend: &[Spend]) -> BoxFuture<'_, Result<Option<Appended>, JournalError>>;
+
+    /// The incident's entries behind number `after_seq`, at most `limit`, without gaps.
+    fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
+
+    /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
+    fn tail(&self, after_pos: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
+
+    /// All open incidents in the order of their opening.
+    fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
+    /// The newest incident that this key ever had.
+    fn latest(&self, key: &Key) -> BoxFuture<'_, Result<Option<Listed>, JournalError>>;
+
+    /// The incident that a person means: its id, or the beginning of one that no other key shares. The beginning of a key
+    /// means its latest incident. [`JournalError::NoSuch`] when there is none, or several keys begin so.
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>>;
+
+    /// Which incidents hold the lock of this key, sorted.
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
+    /// Open incidents whose timer is due by the journal's time, the longest due first, at most `limit`. A timer is what
+    /// [`Draft::timer`] last said, written in the same append.
+    fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
+    /// Can it be written now? Tries it, cheaply and soon, and says what to do if not.
+    fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 
-#[derive(Debug)]
-struct Shared {
-    dir: PathBuf,
-    epoch: u64,
-    writer: Writer,
-    readers: Mutex<Vec<Reader>>,
+/// The journal, open for writing: a cheap handle to its one store, which is closed with the last handle.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    store: Arc<dyn Store>,
 }
 
 impl Journal {
-    /// Opens the journal in this folder and makes both if they are missing: takes the folder's lock for life, and raises the
-    /// epoch, so that nobody who had the journal open before can write to it any more.
+    /// Opens the SQLite journal in this folder and makes both if they are missing: takes the folder's lock for life, and raises
+    /// the epoch, so that nobody who had the journal open before can write to it any more.
     ///
     /// # Errors
     /// [`JournalError::Open`] when the folder is in use or cannot be used, or a newer Paramedic wrote the journal.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let lock = folder::take(dir)?;
-        let mut store = Store::open(dir, lock)?;
-        let epoch = store.epoch();
-        let writer = Writer::start(APPEND_DEADLINE, move |batch| store.commit(batch))
-            .map_err(|e| JournalError::Open(format!("the journal's writer cannot be started: {e}")))?;
-        Ok(Self { shared: Arc::new(Shared { dir: dir.to_owned(), epoch, writer, readers: Mutex::new(Vec::new()) }) })
+        Ok(Self::on(Arc::new(sqlite::Sqlite::open(dir)?)))
+    }
+
+    /// A journal on this store.
+    pub fn on(store: Arc<dyn Store>) -> Self {
+        Self { store }
     }
 
     /// How many times this journal was opened for writing, this time included; every append is fenced by it.
     pub fn epoch(&self) -> u64 {
-        self.shared.epoch
+        self.store.epoch()
     }
 
     /// Writes all of it or nothing, and answers once it is durable. A refusal is a value.
@@ -250,7 +168,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::NotDone`] when it surely was not written, [`JournalError::Unknown`] when that cannot be told.
     pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
-        self.shared.writer.append(Arc::new(Draft::new(append)?)).await
+        self.store.append(append).await
     }
 
     /// Appends, and hands back `value` as proof that this was acknowledged; or the refusal.
@@ -270,8 +188,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn room(&self, incident: &IncidentId, spend: &[Spend]) -> Result<Option<Appended>, JournalError> {
-        let (incident, spend) = (incident.clone(), spend.to_vec());
-        self.reading(move |reader| reader.room(&incident, &spend)).await
+        self.store.room(incident, spend).await
     }
 
     /// The incident's entries behind number `after_seq`, at most `limit`.
@@ -279,8 +196,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`], also when one is missing.
     pub async fn read(&self, incident: &IncidentId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        let incident = incident.clone();
-        self.reading(move |reader| reader.read(&incident, after_seq, limit)).await
+        self.store.read(incident, after_seq, limit).await
     }
 
     /// The incident, computed from its entries; `None` when there is none.
@@ -288,17 +204,15 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn incident(&self, incident: &IncidentId) -> Result<Option<Incident>, JournalError> {
-        let incident = incident.clone();
-        self.reading(move |reader| reader.incident(&incident)).await
+        Ok(replay::incident(incident, &self.store.read(incident, 0, usize::MAX).await?))
     }
 
-    /// The incident that a person means, as [`Reader::find`].
+    /// The incident that a person means: its id, or the beginning of one that no other key shares.
     ///
     /// # Errors
     /// [`JournalError::NoSuch`], [`JournalError::Unreadable`].
     pub async fn find(&self, beginning: &str) -> Result<IncidentId, JournalError> {
-        let beginning = beginning.to_owned();
-        self.reading(move |reader| reader.find(&beginning)).await
+        self.store.find(beginning).await
     }
 
     /// Which incidents hold the lock of this key.
@@ -306,8 +220,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
-        let key = key.to_owned();
-        self.reading(move |reader| reader.holders(&key)).await
+        self.store.holders(key).await
     }
 
     /// All open incidents in the order of their opening.
@@ -315,16 +228,23 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn open_incidents(&self) -> Result<Vec<IncidentId>, JournalError> {
-        self.reading(Reader::open_incidents).await
+        self.store.open_incidents().await
     }
 
-    /// The newest incident of this key.
+    /// The newest incident that this key ever had.
     ///
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn latest(&self, key: &Key) -> Result<Option<Listed>, JournalError> {
-        let key = key.clone();
-        self.reading(move |reader| reader.latest(&key)).await
+        self.store.latest(key).await
+    }
+
+    /// Open incidents whose timer is due by the journal's time, the longest due first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn due(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        self.store.due(limit).await
     }
 
     /// The entries of the whole journal behind position `after_pos`, at most `limit`, without gaps.
@@ -332,40 +252,14 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`], also when one is missing.
     pub async fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.reading(move |reader| reader.tail(after_pos, limit)).await
+        self.store.tail(after_pos, limit).await
     }
 
-    /// Reads on a thread of its own, since a disk may be slow.
-    async fn reading<T, F>(&self, read: F) -> Result<T, JournalError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
-    {
-        let shared = Arc::clone(&self.shared);
-        let work = tokio::task::spawn_blocking(move || {
-            let reader = shared.idle_reader().map_or_else(|| Reader::open(&shared.dir), Ok)?;
-            // After an error the connection is not used again.
-            read(&reader).inspect(|_| shared.keep_reader(reader))
-        });
-        match tokio::time::timeout(READ_DEADLINE, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(failed)) => Err(JournalError::Unreadable(failed.to_string())),
-            Err(_) => {
-                Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs())))
-            }
-        }
-    }
-}
-
-impl Shared {
-    fn idle_reader(&self) -> Option<Reader> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    }
-
-    fn keep_reader(&self, reader: Reader) {
-        let mut idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_READERS {
-            idle.push(reader);
-        }
+    /// Can it be written now?
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub async fn ready(&self) -> Result<(), JournalError> {
+        self.store.ready().await
     }
 }

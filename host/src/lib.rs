@@ -55,6 +55,7 @@ pub mod healer;
 pub mod operate;
 
 // Who gathers the settings, puts the rooms together and shows them.
+pub mod api;
 pub mod config;
 pub mod server;
 

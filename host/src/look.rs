@@ -7,6 +7,8 @@ pub mod alertmanager;
 pub mod docker;
 pub mod http;
 pub mod inventory;
+pub mod presence;
+pub mod probe;
 pub mod prometheus;
 pub mod sight;
 pub mod targets;

@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod brakes;
 pub mod grants;
+mod verify;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::incident::Mode;
 use approve::{Approve, Approver};
 use brakes::PolicyBrakes;
 use grants::Grants;
+pub use verify::{HttpProbe, Probe, ProbeUrl, Verify};
 
 /// One file of the policies folder, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -123,24 +125,6 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         .ok_or_else(|| {
             serde::de::Error::custom(format!("`{text}` is no amount of memory between 1MiB and 128MiB: write for instance 64MiB"))
         })
-}
-
-/// How to look whether an attempt helped.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Verify {
-    /// It has to be well by then, counted from the end of the action.
-    #[serde(deserialize_with = "crate::clock::duration")]
-    pub within: Duration,
-    /// For how long it has to be well.
-    #[serde(deserialize_with = "crate::clock::duration")]
-    pub stable: Duration,
-}
-
-impl Default for Verify {
-    fn default() -> Self {
-        Self { within: Duration::from_secs(180), stable: Duration::from_secs(30) }
-    }
 }
 
 /// What to do about a container that a person stopped on purpose.

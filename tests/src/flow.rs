@@ -10,10 +10,10 @@ use crate::engine::{Patient, docker};
 use crate::host::{Host, Setup};
 use crate::programs::{Exporter, Program, reqwest_client, start_alertmanager, start_prometheus};
 
-const DOWN: &str = "up_in_truth 0\n";
-const WELL: &str = "up_in_truth 1\n";
+pub const DOWN: &str = "up_in_truth 0\n";
+pub const WELL: &str = "up_in_truth 1\n";
 
-fn rule(container: &str) -> String {
+pub fn rule(container: &str) -> String {
     format!("  - {{alert: Down, expr: up_in_truth == 0, for: 1s, labels: {{container: {container}, severity: critical}}}}")
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn service() -> Service {
     service
 }
 
-fn heard(service: &Service) -> String {
+pub fn heard(service: &Service) -> String {
     std::fs::read_to_string(service.events.path()).unwrap()
 }
 

@@ -9,8 +9,8 @@ const FLOORS: [&[&str]; 7] = [
     &["halt", "journal", "look"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
-    &["config"],
-    &["server", "api"],
+    &["config", "api"],
+    &["server"],
     &["cli"],
 ];
 

@@ -19,3 +19,7 @@ mod monitors;
 mod people;
 mod programs;
 mod sandbox;
+mod simulation;
+mod soak;
+mod steps;
+mod verify;

@@ -9,9 +9,10 @@ use super::{Config, LoadedPolicy, Problem};
 use crate::action::DockerHost;
 use crate::clock::print_duration;
 use crate::look::inventory::playbook_path;
-use crate::policy::Policy;
 use crate::policy::brakes::PerWindow;
 use crate::policy::grants::PlaybookGrant;
+use crate::policy::{Policy, Probe, Verify};
+use crate::verify::probe::looks_back;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -72,6 +73,45 @@ impl<'a> Checks<'a> {
             let (message, hint) = split_hint(&why);
             let hint = hint.unwrap_or_else(|| "give the path of a playbook inside ansible.playbooks".to_owned());
             self.wrong(&format!("{path}.playbook"), message, hint);
+        }
+    }
+
+    fn verify(&mut self, verify: &Verify) {
+        let Verify { within, stable, settle, probe } = verify;
+        self.length("verify.within", *within, Duration::from_secs(1), DAY);
+        self.length("verify.stable", *stable, Duration::ZERO, DAY);
+        self.length("verify.settle", *settle, Duration::ZERO, DAY);
+        let shown = print_duration(*within);
+        if stable >= within {
+            let message = format!("nothing can be well for {} within {shown}", print_duration(*stable));
+            self.wrong("verify", message, "make `stable` shorter than `within` (defaults: stable 30s, within 3m)");
+        }
+        if settle >= within {
+            let message = format!("nothing counts for {}, and being well has to begin within {shown}", print_duration(*settle));
+            self.wrong("verify.settle", message, "make `settle` shorter than `within` (defaults: settle 0s, within 3m)");
+        }
+        let Some(Probe::Promql(promql)) = probe else { return };
+        match looks_back(promql) {
+            Err(why) => {
+                let hint = "write an expression over series that has a result while all is well, such as `up{job=\"web\"} == 1`";
+                self.wrong(
+                    "verify.probe.promql",
+                    format!("the expression {why}, so that nothing can prove its result to be new"),
+                    hint,
+                );
+            }
+            Ok(back) if back + *settle >= *within => {
+                let message = format!(
+                    "the expression looks {} back, which is all to be after the action, within {shown}",
+                    print_duration(back)
+                );
+                self.wrong(
+                    "verify.probe.promql",
+                    message,
+                    "give it a shorter range, or make `within` longer than range and `settle` together",
+                );
+            }
+            Ok(_) => {}
         }
     }
 
@@ -148,16 +188,7 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
         checks.wrong("settings", "settings have to be a mapping", "write `settings: {}` or leave the key out");
     }
     checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
-    checks.length("verify.within", policy.verify.within, Duration::from_secs(1), DAY);
-    checks.length("verify.stable", policy.verify.stable, Duration::ZERO, DAY);
-    if policy.verify.stable >= policy.verify.within {
-        let message = format!(
-            "nothing can be well for {} within {}",
-            print_duration(policy.verify.stable),
-            print_duration(policy.verify.within)
-        );
-        checks.wrong("verify", message, "make `stable` shorter than `within` (defaults: stable 30s, within 3m)");
-    }
+    checks.verify(&policy.verify);
     if let Some(cooldown) = policy.brakes.cooldown {
         checks.length("brakes.cooldown", cooldown, Duration::ZERO, DAY);
     }
@@ -199,6 +230,10 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
+    }
+    if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
+        let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";
+        checks.wrong("verify.probe.promql", "there is no Prometheus to ask", hint);
     }
     for (i, grant) in policy.grants.ansible.iter().enumerate() {
         checks.playbook(config, &format!("grants.ansible[{i}]"), grant);

@@ -3,6 +3,7 @@
 //! Fields are only ever added, with a default, so that an older journal stays readable.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -454,6 +455,52 @@ impl Event {
             Self::Escalated { .. } => "escalated",
             Self::Retried { .. } => "retried",
             Self::Closed { .. } => "closed",
+        }
+    }
+    /// What this entry, written at that time, does to its incident's timer: `None` leaves it, `Some(None)` clears it, and
+    /// `Some(Some(due))` sets it. Timers are kept beside the entries and can be computed from them at any time, so the two
+    /// cannot disagree.
+    pub fn timer(&self, at: Time) -> Option<Option<Time>> {
+        match self {
+            Self::Heard { .. } => None,
+            Self::Held { until, .. } => Some(*until),
+            Self::ApprovalAsked { until, .. } => Some(Some(*until)),
+            Self::Decided(answer) => match &answer.decision {
+                // Nobody follows these, so whatever was being waited for still is.
+                Err(_) | Ok(Decision::Pass { .. }) => None,
+                Ok(_) if answer.mode == Mode::Observe => None,
+                Ok(Decision::Wait { millis, .. }) => Some(Some(at.plus(Duration::from_millis(*millis)))),
+                Ok(_) => Some(None),
+            },
+            _ => Some(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(mode: Mode, decision: Result<Decision, String>) -> Event {
+        let (policy, plugin) = ("heal".to_owned(), String::new());
+        Event::Decided(Answer { policy, mode, plugin, settings: serde_json::Value::Null, decision, log: Vec::new(), micros: 0 })
+    }
+
+    #[test]
+    fn what_waits_sets_the_timer_and_whatever_moves_on_clears_it() {
+        let reason = String::new;
+        let wait = || Ok(Decision::Wait { reason: reason(), millis: 30 });
+        let timer = |event: Event| event.timer(Time(1_000));
+        assert_eq!(timer(decided(Mode::Enforce, wait())), Some(Some(Time(1_030))));
+        assert_eq!(timer(decided(Mode::Observe, wait())), None, "nobody follows it");
+        assert_eq!(timer(decided(Mode::Enforce, Ok(Decision::Pass { reason: reason() }))), None);
+        assert_eq!(timer(decided(Mode::Enforce, Err(reason()))), None);
+        assert_eq!(timer(decided(Mode::Enforce, Ok(Decision::Escalate { reason: reason() }))), Some(None));
+        let held = |until| Event::Held { rule: Rule::Cooldown, message: reason(), until };
+        assert_eq!(timer(held(Some(Time(7)))), Some(Some(Time(7))));
+        assert_eq!(timer(held(None)), Some(None));
+        for moved_on in [Event::Begun { intent: 1 }, Event::Closed { how: Closing::Cleared, message: reason() }] {
+            assert_eq!(timer(moved_on), Some(None));
         }
     }
 }

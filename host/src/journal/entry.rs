@@ -93,7 +93,7 @@ impl TryFrom<Row> for Entry {
 
 /// The hash of an entry: SHA-256 over lines of text, so that it can be checked with `sha256sum` too. The body is the last
 /// line and the lines before it cannot hold a line end, so no two entries give the same text.
-pub(super) fn chain(previous: &str, pos: u64, incident: &str, seq: u64, at: Time, version: u32, body: &str) -> String {
+pub fn chain(previous: &str, pos: u64, incident: &str, seq: u64, at: Time, version: u32, body: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{previous}\n{pos}\n{incident}\n{seq}\n{}\n{version}\n", at.0));
     hash.update(body);

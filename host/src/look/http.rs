@@ -259,9 +259,13 @@ impl Endpoint {
     }
 
     fn broken(&self, error: reqwest::Error) -> LookError {
-        let who = self.who.clone();
-        if error.is_timeout() { LookError::TimedOut { who } } else { LookError::Unreachable { who, error: error.without_url() } }
+        broken(self.who.clone(), error)
     }
+}
+
+/// No answer, or not a whole one.
+pub(super) fn broken(who: String, error: reqwest::Error) -> LookError {
+    if error.is_timeout() { LookError::TimedOut { who } } else { LookError::Unreachable { who, error: error.without_url() } }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The one writer: a thread of its own that takes all appends that wait, has them committed together, then answers.
 //!
-//! One `fsync` for many appends is what makes a durable journal quick. The thread knows nothing of the store; it is given
-//! a function that commits a batch. Nobody waits for ever: if the thread is stuck, the deadline passes; if it dies, its
+//! One `fsync` for many appends is what makes a durable journal quick. The thread knows nothing of the store, but that it
+//! commits a batch; other work on the store takes its turn between two batches. Nobody waits for ever: if the thread is stuck, the deadline passes; if it dies, its
 //! queue closes, and both are answers that say whether something may have been written.
 
 use std::io;
@@ -12,8 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::sqlite::Draft;
-use super::{Appended, JournalError};
+use crate::journal::{Appended, Draft, JournalError};
 
 /// How many appends are committed together at most.
 const BATCH: usize = 256;
@@ -24,33 +23,43 @@ const QUEUE: usize = 4_096;
 /// How long the last handle waits for the thread, so that the folder's lock is free when it is gone.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-type Answer = Result<Appended, JournalError>;
+pub(super) type Answer = Result<Appended, JournalError>;
+
+/// What the thread owns.
+pub(super) trait Commit: Send + 'static {
+    /// Commits these together; one answer for each, in their order.
+    fn commit(&mut self, batch: &[Arc<Draft>]) -> Vec<Answer>;
+}
 
 struct Waiting {
     draft: Arc<Draft>,
     answer: oneshot::Sender<Answer>,
 }
 
+/// Something to do between two batches.
+type Turn<T> = Box<dyn FnOnce(&mut T) + Send>;
+
+enum Job<T> {
+    Append(Waiting),
+    Turn(Turn<T>),
+}
+
 /// The way to the thread.
-#[derive(Debug)]
-pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Waiting>>,
+pub(super) struct Writer<T> {
+    queue: Option<mpsc::Sender<Job<T>>>,
     ended: Mutex<std_mpsc::Receiver<()>>,
     deadline: Duration,
 }
 
-impl Writer {
-    /// Starts the thread. `commit` gives one answer for each draft, in their order.
-    pub fn start<F>(deadline: Duration, commit: F) -> io::Result<Self>
-    where
-        F: FnMut(&[Arc<Draft>]) -> Vec<Answer> + Send + 'static,
-    {
+impl<T: Commit> Writer<T> {
+    /// Starts the thread.
+    pub fn start(deadline: Duration, store: T) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let (ending, ended) = std_mpsc::channel();
         thread::Builder::new().name("journal".to_owned()).spawn(move || {
             // Dropped last, when the store and its lock are gone, also when the thread panics.
             let _ending: std_mpsc::Sender<()> = ending;
-            run(commit, waiting);
+            run(store, waiting);
         })?;
         Ok(Self { queue: Some(queue), ended: Mutex::new(ended), deadline })
     }
@@ -68,11 +77,27 @@ impl Writer {
         }
     }
 
+    /// Does something with the store between two batches, and gives what came of it, if that is known within `deadline`.
+    pub async fn turn<R, F>(&self, deadline: Duration, work: F) -> Option<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut T) -> R + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let turn: Turn<T> = Box::new(move |store| {
+            // Whoever asked may have gone.
+            let _ = answer.send(work(store));
+        });
+        let deadline = Instant::now() + deadline;
+        timeout_at(deadline, self.queue.as_ref()?.send(Job::Turn(turn))).await.ok()?.ok()?;
+        timeout_at(deadline, answered).await.ok()?.ok()
+    }
+
     async fn once(&self, draft: Arc<Draft>, deadline: Instant) -> Answer {
         let ended = || JournalError::NotDone("its writer has ended: restart paramedic; the log says why it ended".to_owned());
         let Some(queue) = &self.queue else { return Err(ended()) };
         let (answer, answered) = oneshot::channel();
-        match timeout_at(deadline, queue.send(Waiting { draft, answer })).await {
+        match timeout_at(deadline, queue.send(Job::Append(Waiting { draft, answer }))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(ended()),
             Err(_) => {
@@ -87,7 +112,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<T> Drop for Writer<T> {
     fn drop(&mut self) {
         self.queue = None;
         // An error is the end of the thread, or that it is stuck: then it ends with the process.
@@ -95,27 +120,40 @@ impl Drop for Writer {
     }
 }
 
-fn run<F>(mut commit: F, mut queue: mpsc::Receiver<Waiting>)
-where
-    F: FnMut(&[Arc<Draft>]) -> Vec<Answer>,
-{
-    while let Some(first) = queue.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH
-            && let Ok(next) = queue.try_recv()
-        {
-            batch.push(next);
+fn run<T: Commit>(mut store: T, mut queue: mpsc::Receiver<Job<T>>) {
+    let mut next = None;
+    while let Some(job) = next.take().or_else(|| queue.blocking_recv()) {
+        let mut batch = match job {
+            Job::Append(first) => vec![first],
+            Job::Turn(turn) => {
+                turn(&mut store);
+                continue;
+            }
+        };
+        while batch.len() < BATCH {
+            match queue.try_recv() {
+                Ok(Job::Append(more)) => batch.push(more),
+                Ok(turn) => {
+                    next = Some(turn);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
-        // Whose caller has gone was not acknowledged, so it need not be written.
-        batch.retain(|waiting| !waiting.answer.is_closed());
-        let drafts: Vec<_> = batch.iter().map(|waiting| Arc::clone(&waiting.draft)).collect();
-        if drafts.is_empty() {
-            continue;
-        }
-        for (waiting, answer) in batch.into_iter().zip(commit(&drafts)) {
-            // A caller that has gone meanwhile will find it when it asks again under the same id.
-            let _ = waiting.answer.send(answer);
-        }
+        commit(&mut store, batch);
+    }
+}
+
+fn commit<T: Commit>(store: &mut T, mut batch: Vec<Waiting>) {
+    // Whose caller has gone was not acknowledged, so it need not be written.
+    batch.retain(|waiting| !waiting.answer.is_closed());
+    let drafts: Vec<_> = batch.iter().map(|waiting| Arc::clone(&waiting.draft)).collect();
+    if drafts.is_empty() {
+        return;
+    }
+    for (waiting, answer) in batch.into_iter().zip(store.commit(&drafts)) {
+        // A caller that has gone meanwhile will find it when it asks again under the same id.
+        let _ = waiting.answer.send(answer);
     }
 }
 
@@ -126,6 +164,18 @@ mod tests {
     use crate::clock::Time;
     use crate::incident::Event;
     use crate::journal::Append;
+
+    struct Script<F>(F);
+
+    impl<F: FnMut(&[Arc<Draft>]) -> Vec<Answer> + Send + 'static> Commit for Script<F> {
+        fn commit(&mut self, batch: &[Arc<Draft>]) -> Vec<Answer> {
+            (self.0)(batch)
+        }
+    }
+
+    fn start<F: FnMut(&[Arc<Draft>]) -> Vec<Answer> + Send + 'static>(deadline: Duration, commit: F) -> Writer<Script<F>> {
+        Writer::start(deadline, Script(commit)).unwrap()
+    }
 
     fn draft() -> Arc<Draft> {
         let id = "0123456789abcdef-1".parse().unwrap();
@@ -141,14 +191,14 @@ mod tests {
     }
 
     /// A writer whose commits answer these, one after the other.
-    fn scripted(mut answers: Vec<Answer>) -> Writer {
+    fn scripted(mut answers: Vec<Answer>) -> Writer<impl Commit> {
         answers.reverse();
-        Writer::start(Duration::from_secs(5), move |batch| batch.iter().map(|_| answers.pop().unwrap()).collect()).unwrap()
+        start(Duration::from_secs(5), move |batch| batch.iter().map(|_| answers.pop().unwrap()).collect())
     }
 
     #[tokio::test]
     async fn a_panic_hangs_nobody() {
-        let writer = Writer::start(Duration::from_secs(60), |_| panic!("on purpose")).unwrap();
+        let writer = start(Duration::from_secs(60), |_| panic!("on purpose"));
         let in_the_middle = writer.append(draft()).await.unwrap_err();
         assert!(matches!(in_the_middle, JournalError::Unknown(_)), "{in_the_middle}");
         let afterwards = writer.append(draft()).await.unwrap_err();
@@ -168,11 +218,10 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_store_is_an_answer() {
         let (free, stuck) = std_mpsc::channel::<()>();
-        let writer = Writer::start(Duration::from_millis(50), move |batch| {
+        let writer = start(Duration::from_millis(50), move |batch| {
             let _ = stuck.recv();
             batch.iter().map(|_| committed()).collect()
-        })
-        .unwrap();
+        });
         assert!(matches!(writer.append(draft()).await, Err(JournalError::Unknown(_))));
         drop(free);
         assert_eq!(writer.append(draft()).await, committed());
@@ -182,12 +231,11 @@ mod tests {
     async fn appends_that_wait_are_committed_together() {
         let (sizes, seen) = std_mpsc::channel();
         let (free, stuck) = std_mpsc::channel::<()>();
-        let writer = Writer::start(Duration::from_secs(5), move |batch| {
+        let writer = start(Duration::from_secs(5), move |batch| {
             let _ = sizes.send(batch.len());
             let _ = stuck.recv();
             batch.iter().map(|_| committed()).collect()
-        })
-        .unwrap();
+        });
         let many = futures_util::future::join_all((0..300).map(|_| writer.append(draft())));
         let (answers, ()) = tokio::join!(many, async move {
             // The first batch is being committed while the others arrive.

@@ -1,22 +1,22 @@
 //! Reading the journal, beside the one who writes it.
 //!
 //! A read sees whatever was committed when it began. It proves nothing: act only on an acknowledged append. The
-//! functions block; in a server go through [`super::Journal`], which gives them a thread.
+//! functions block; in a server go through [`crate::journal::Journal`], which gives them a thread.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
-use serde::Deserialize;
 
-use super::entry::{Entry, FIRST_HASH, Row};
-use super::sqlite::{Tables, signed, tables, unsigned};
-use super::{Appended, JournalError, Listed, Spend, brakes, folder, replay};
+use super::schema::{Tables, tables};
+use super::{explain, folder, signed, unsigned};
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
 use crate::incident::Incident;
+use crate::journal::chain::{Chain, Told};
+use crate::journal::entry::{Entry, Row};
+use crate::journal::{Appended, JournalError, Listed, Spend, brakes, replay};
 
 /// How long to wait for a lock; a writer in WAL mode holds up readers only while the database is opened or recovered.
 const BUSY: Duration = Duration::from_secs(5);
@@ -55,6 +55,10 @@ impl Reader {
         })?;
         match tables(&db, &path)? {
             Tables::Ours => Ok(Self { db }),
+            Tables::Older(_) => Err(JournalError::Open(format!(
+                "the journal {} was written by an older Paramedic: start `paramedic serve` once, which brings it up to date",
+                path.display()
+            ))),
             Tables::None => Err(missing()),
         }
     }
@@ -83,6 +87,12 @@ impl Reader {
         self.ids("select id from incident where open = 1 order by opened", [])
     }
 
+    /// Open incidents whose timer is due by the journal's time, the longest due first, at most `limit`.
+    pub(super) fn due(&self, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        let now = self.time().map_err(unreadable)?;
+        self.ids("select incident from timer where due <= ?1 order by due, incident limit ?2", (now.0, bound(limit)))
+    }
+
     /// Which incidents hold the lock of this key.
     ///
     /// # Errors
@@ -98,7 +108,7 @@ impl Reader {
     pub fn latest(&self, key: &Key) -> Result<Option<Listed>, JournalError> {
         let found: Option<(String, bool)> = self
             .db
-            .prepare_cached("select id, open from incident where key = ?1 order by n desc limit 1")
+            .prepare_cached("select id, open, n from incident where key = ?1 union all select key || '-' || n, 0, n from gone where key = ?1 order by n desc limit 1")
             .and_then(|mut query| query.query_row([key.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
             .map_err(unreadable)?;
         found.map(|(id, open)| Ok(Listed { id: parse_id(&id)?, open })).transpose()
@@ -187,21 +197,28 @@ impl Reader {
         }
         let head: (i64, String) =
             tx.query_row("select pos, hash from head", [], |row| Ok((row.get(0)?, row.get(1)?))).map_err(unreadable)?;
-        let mut query = tx.prepare("select id, last_seq, open from incident").map_err(unreadable)?;
+        let mut query = tx
+            .prepare("select coalesce(id, incident), coalesce(last_seq, 0), coalesce(open, 0), due from incident full join timer on incident = id")
+            .map_err(unreadable)?;
         let listed = query
-            .query_map([], |row| Ok((row.get(0)?, (unsigned(row.get(1)?), row.get(2)?))))
+            .query_map([], |row| {
+                let due: Option<i64> = row.get(3)?;
+                Ok((row.get(0)?, Told { last: unsigned(row.get(1)?), open: row.get(2)?, due: due.map(Time) }))
+            })
             .and_then(Iterator::collect::<Result<_, _>>)
             .map_err(unreadable)?;
         chain.end((unsigned(head.0), &head.1), &listed)
     }
 
+    /// The journal's time: the clock's, but never earlier than that of the last entry.
+    fn time(&self) -> rusqlite::Result<Time> {
+        let at = self.db.prepare_cached("select at from head")?.query_row([], |row| row.get(0))?;
+        Ok(Time(at).max(Time::now()))
+    }
+
     /// The brakes as they are now, for asking again.
     pub(super) fn room(&self, incident: &IncidentId, spend: &[Spend]) -> Result<Option<Appended>, JournalError> {
-        let check = || {
-            let at: i64 = self.db.prepare_cached("select at from head")?.query_row([], |row| row.get(0))?;
-            brakes::check(&self.db, Time(at).max(Time::now()), &incident.to_string(), spend)
-        };
-        check().map_err(unreadable)
+        self.time().and_then(|now| brakes::check(&self.db, now, incident, spend)).map_err(unreadable)
     }
 
     fn ids(&self, sql: &str, params: impl Params) -> Result<Vec<IncidentId>, JournalError> {
@@ -216,63 +233,6 @@ impl Reader {
     fn entries(&self, sql: &str, params: impl Params) -> Result<Vec<Entry>, JournalError> {
         let rows = || self.db.prepare_cached(sql)?.query_map(params, row)?.collect::<rusqlite::Result<Vec<Row>>>();
         rows().map_err(unreadable)?.into_iter().map(Entry::try_from).collect()
-    }
-}
-
-/// What is known of a chain up to here.
-struct Chain {
-    count: u64,
-    hash: String,
-    at: Time,
-    /// Last number of each incident, and whether it is open.
-    incidents: BTreeMap<String, (u64, bool)>,
-}
-
-impl Chain {
-    fn new() -> Self {
-        Self { count: 0, hash: FIRST_HASH.to_owned(), at: Time(i64::MIN), incidents: BTreeMap::new() }
-    }
-
-    fn next(&mut self, row: &Row) -> Result<(), JournalError> {
-        #[derive(Deserialize)]
-        struct Kind {
-            kind: String,
-        }
-        let pos = self.count + 1;
-        let broken = |message: &str| Err(JournalError::Broken { pos, message: message.to_owned() });
-        if row.pos != pos {
-            return broken("it is missing");
-        }
-        if row.chain(&self.hash) != row.hash {
-            return broken("its hash does not fit it and the entry before");
-        }
-        let (last, open) = self.incidents.entry(row.incident.clone()).or_insert((0, true));
-        if row.seq != *last + 1 {
-            return broken("its number does not follow the one before of its incident");
-        }
-        if row.at < self.at {
-            return broken("its time is before that of the entry before");
-        }
-        if serde_json::from_str::<Kind>(&row.body).map(|body| body.kind).ok().as_ref() != Some(&row.kind) {
-            return broken("its kind is not the one that its body says");
-        }
-        *last = row.seq;
-        *open &= row.kind != "closed";
-        (self.count, self.at) = (pos, row.at);
-        self.hash.clone_from(&row.hash);
-        Ok(())
-    }
-
-    fn end(self, head: (u64, &String), listed: &BTreeMap<String, (u64, bool)>) -> Result<u64, JournalError> {
-        if head != (self.count, &self.hash) {
-            let message = format!("it is the last one, but entry {} was written last", head.0);
-            return Err(JournalError::Broken { pos: self.count, message });
-        }
-        if *listed != self.incidents {
-            let message = "the list of incidents does not say what the entries say".to_owned();
-            return Err(JournalError::Broken { pos: self.count, message });
-        }
-        Ok(self.count)
     }
 }
 
@@ -311,5 +271,5 @@ fn bound(limit: usize) -> i64 {
 // Takes it by value to fit `map_err`.
 #[allow(clippy::needless_pass_by_value)]
 fn unreadable(e: rusqlite::Error) -> JournalError {
-    JournalError::Unreadable(e.to_string())
+    JournalError::Unreadable(explain(&e))
 }

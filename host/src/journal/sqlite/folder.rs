@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::JournalError;
+use crate::journal::JournalError;
 
 /// Where the journal lies in its folder.
 pub(super) fn database(dir: &Path) -> PathBuf {
@@ -47,7 +47,7 @@ pub(super) fn take(dir: &Path) -> Result<File, JournalError> {
 }
 
 /// Opens a file that only its owner may read, and makes it if it is missing. SQLite's other files take over its mode.
-fn private(path: &Path) -> io::Result<File> {
+pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 

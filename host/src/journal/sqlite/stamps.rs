@@ -1,0 +1,68 @@
+//! The tables of the brakes: what was stamped when, and who holds what.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{signed, unsigned};
+use crate::alert::IncidentId;
+use crate::clock::Time;
+use crate::journal::brakes::Counts;
+use crate::journal::{Draft, LONGEST_WINDOW};
+
+pub(super) const SCHEMA: &str = "
+create table stamp (k text not null, at integer not null, incident text not null, seq integer not null) strict;
+create index stamp_of_key on stamp (k, at);
+create index stamp_by_age on stamp (at);
+create table hold (k text not null, incident text not null, primary key (k, incident)) strict, without rowid;
+create index hold_of_incident on hold (incident);
+";
+
+impl Counts for Connection {
+    type Error = rusqlite::Error;
+
+    fn stamped(&self, key: &str, since: Time) -> rusqlite::Result<u64> {
+        self.prepare_cached("select count(*) from stamp where k = ?1 and at > ?2")?
+            .query_row((key, since.0), |row| row.get(0))
+            .map(unsigned)
+    }
+
+    fn stamp(&self, key: &str, since: Time, nth: u64) -> rusqlite::Result<Option<Time>> {
+        self.prepare_cached("select at from stamp where k = ?1 and at > ?2 order by at limit 1 offset ?3")?
+            .query_row((key, since.0, signed(nth)), |row| row.get(0).map(Time))
+            .optional()
+    }
+
+    fn holders(&self, key: &str, without: &IncidentId) -> rusqlite::Result<(u64, Option<IncidentId>)> {
+        let (others, one): (i64, Option<String>) = self
+            .prepare_cached("select count(*), min(incident) from hold where k = ?1 and incident <> ?2")?
+            .query_row((key, without.to_string()), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((unsigned(others), one.and_then(|id| id.parse().ok())))
+    }
+}
+
+/// Writes down what an append spends, stamps and releases; `seq` is its last entry.
+pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: &Draft) -> rusqlite::Result<()> {
+    for key in &draft.append().release {
+        db.prepare_cached("delete from hold where k = ?1 and incident = ?2")?.execute((key, incident))?;
+    }
+    for key in draft.stamps() {
+        db.prepare_cached("insert into stamp (k, at, incident, seq) values (?1, ?2, ?3, ?4)")?.execute((
+            key,
+            at.0,
+            incident,
+            signed(seq),
+        ))?;
+    }
+    for key in draft.holds() {
+        db.prepare_cached("insert or ignore into hold (k, incident) values (?1, ?2)")?.execute((key, incident))?;
+    }
+    if draft.closes() {
+        db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
+    }
+    Ok(())
+}
+
+/// Forgets stamps that no window can count any more.
+pub(super) fn prune(db: &Connection, now: Time) -> rusqlite::Result<()> {
+    db.prepare_cached("delete from stamp where at < ?1")?.execute([now.minus(LONGEST_WINDOW).0])?;
+    Ok(())
+}
