@@ -236,7 +236,6 @@ use Death::{After, AfterTouch, BeforeTouch};
 const STORIES: &[Story] = &[
     story("restart", restart, &[], "healed", 1),
     story("restart", restart, &[After("opened")], "healed", 1),
-    story("restart", restart, &[After("heard")], "healed", 1),
     story("restart", restart, &[After("asked")], "healed", 1),
     story("restart", restart, &[After("decided")], "healed", 1),
     story("restart", restart, &[After("intended")], "healed", 1),
@@ -257,6 +256,7 @@ const STORIES: &[Story] = &[
     story("refused", refused, &[After("escalated")], "escalated", 0),
     story("retried", refused, &[After("retried")], "escalated", 0),
     story("halted", restart, &[After("held")], "healed", 1),
+    story("halted", restart, &[After("heard")], "healed", 1),
     story("nobody's", nobodys, &[After("unclaimed")], "watching", 0),
     story("approved", approving, &[After("approval-asked")], "healed", 1),
     story("approved", approving, &[After("approved")], "healed", 1),
