@@ -14,6 +14,7 @@ mod host;
 mod house;
 mod incident;
 mod journal;
+mod life;
 mod matchers;
 mod monitors;
 mod people;
