@@ -2,7 +2,7 @@
 # whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugins images up demo demo-down test soak bench fmt lint deny
+.PHONY: help build plugins images up demo demo-down test soak broken bench fmt lint deny
 
 # Every package under plugins/ but the SDKs is a plugin.
 PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
@@ -43,6 +43,10 @@ test: ## install what is missing and run every check and every test
 soak: build ## kill the server while it works, ROUNDS=200 times, and check that nothing was lost or doubled
 	@stack/setup.sh tools engine base-image ansible wasm
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) tests/soak.sh
+
+broken: build ## break each invariant on purpose and show the test that notices (about half an hour)
+	@stack/setup.sh tools engine base-image wasm
+	@tests/broken.sh
 
 bench: build plugins ## print the benchmark table
 	@stack/setup.sh tools engine base-image
