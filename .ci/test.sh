@@ -25,19 +25,22 @@ check() {
 # The guests are components and nothing else: the tests build them for the sandbox themselves.
 GUESTS=(--exclude guests --exclude guest-files --exclude guest-clock)
 
-# Counts what cargo test says; a run that fails without a failed test (it did not compile) counts as one.
+# tests NAME ARGUMENTS...: counts what cargo test says; a run that fails without a failed test (it did not compile) counts as one.
 tests() {
-    local status p f
-    cargo test --release --workspace "${GUESTS[@]}" --locked --no-fail-fast 2>&1 | tee "$log"
+    local name=$1 start=$SECONDS status p f
+    shift
+    printf '\n==== %s\n' "$name"
+    cargo test --release --locked --no-fail-fast "$@" 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     read -r p f < <(awk '/^test result:/ {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1)}}
         END {print p + 0, f + 0}' "$log")
     passed=$((passed + p)) failed=$((failed + f))
     [ "$p" -gt 0 ] || status=1
     if [ "$status" != 0 ]; then
-        failures+=("cargo test")
+        failures+=("$name")
         [ "$f" -gt 0 ] || failed=$((failed + 1))
     fi
+    printf '==== %s took %d s\n' "$name" $((SECONDS - start))
 }
 
 finish() {
@@ -57,8 +60,11 @@ check format cargo fmt --all --check
 check plugins make -s plugins
 check server make -s build
 check images make -s images
-printf '\n==== tests\n'
-tests
+# Those that keep both cores busy for minutes come alone: the others look at the time.
+HEAVY=(simulation::no_schedule_breaks_an_invariant soak::nothing_is_lost_or_doubled_and_no_brake_exceeded_whenever_it_is_killed)
+tests tests --workspace "${GUESTS[@]}" -- "${HEAVY[@]/#/--skip=}"
+SCHEDULES=100000 tests simulation -p paramedic-tests --lib -- --exact "${HEAVY[0]}" --nocapture
+tests soak -p paramedic-tests --lib -- --exact "${HEAVY[1]}" --nocapture
 check lints make -s lint
 check licences make -s deny
 finish

@@ -4,7 +4,7 @@
 //! journal's disk, Docker, playbooks, detectors, senders, people, and the clock. A plan says what goes wrong; it is random, and
 //! one that breaks something is shrunk to the smallest that still does.
 //!
-//! `SCHEDULES=n` says how many plans, `SEED=n` which ones.
+//! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
 mod plan;
 mod process;
@@ -44,7 +44,7 @@ fn told(record: &Record) -> String {
 
 #[test]
 fn no_schedule_breaks_an_invariant() {
-    let schedules = setting("SCHEDULES", 100_000);
+    let schedules = setting("SCHEDULES", 2_000);
     let seed = setting("SEED", 20_261_124);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let (acted, healed) = (AtomicU64::new(0), AtomicU64::new(0));
