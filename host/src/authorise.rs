@@ -3,8 +3,10 @@
 //! Two questions in a row. *May this ever be done?* Both keys (declared by the plugin, granted by the operator), names that are
 //! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, age, people,
 //! silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
-//! what they spend, all or none; only that commit makes a [`Permit`]. Absent on purpose: any other way to a permit.
+//! what they spend, all or none; only that commit makes a [`Permit`]. Under a policy in mode `approve` a person is asked in between,
+//! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
+mod approval;
 mod brakes;
 mod playbook;
 
@@ -15,17 +17,14 @@ use std::time::Duration;
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
+use crate::halt;
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError};
-use crate::look::alertmanager::Alertmanager;
-use crate::look::docker::{Container, Engines};
-use crate::look::inventory;
+use crate::look::Eyes;
+use crate::look::docker::Container;
 use crate::policy::brakes::Brakes;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
-
-/// A container that somebody started after the alert had begun is given this long to show whether that helped.
-const SETTLE: Duration = Duration::from_secs(60);
 
 /// How soon after our own action a container's new state still counts as our doing.
 const OURS: Duration = Duration::from_secs(15);
@@ -61,7 +60,7 @@ impl Permit {
 pub enum Authorised {
     /// The intents are on disk: these may be carried out, in this order.
     Permits(Vec<Permit>),
-    /// A refusal or a hold was written.
+    /// A refusal or a hold was written, or a person was asked.
     Stopped,
     /// Somebody wrote to the incident meanwhile: read it again.
     Again,
@@ -99,14 +98,8 @@ impl Stop {
 /// Who says yes or no.
 #[derive(Debug)]
 pub struct Authoriser {
-    /// The containers.
-    pub engines: Arc<Engines>,
-    /// Where silences are.
-    pub alertmanagers: Vec<Arc<Alertmanager>>,
-    /// Labels that do not count for identity.
-    pub drop: Arc<[String]>,
-    /// Playbooks and inventories, if there are any.
-    pub ansible: Option<Arc<inventory::Settings>>,
+    /// What is looked at.
+    pub eyes: Arc<dyn Eyes>,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
     /// The global brakes.
@@ -127,7 +120,7 @@ pub struct Claim<'a> {
 }
 
 impl Authoriser {
-    /// Authorises what was decided and writes the outcome: intents, a refusal or a hold.
+    /// Authorises what was decided and writes the outcome: intents, a refusal or a hold; or the question to a person whether it may be done.
     ///
     /// # Errors
     /// When the journal cannot be written.
@@ -137,6 +130,9 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
+        if approval::is_missing(claim) {
+            return self.ask_a_person(journal, claim, proposals).await;
+        }
         let actions = match self.check(claim, proposals).await {
             Ok(actions) => actions,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
@@ -159,6 +155,21 @@ impl Authoriser {
             Appended::Conflict { .. } => Ok(Authorised::Again),
             Appended::Fenced => Err(JournalError::fenced()),
         }
+    }
+
+    /// Everything is as for an action, but nothing is spent: a person is shown only what would be done at this moment.
+    async fn ask_a_person(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Authorised, JournalError> {
+        let incident = claim.incident;
+        let event = match self.would(journal, claim, proposals).await? {
+            Ok(actions) => approval::asked(claim, actions),
+            Err(stop) => return write_stop(journal, incident, stop).await,
+        };
+        write_event(journal, incident, event).await
     }
 
     /// Would it be allowed now? Looks at everything, the brakes included, and writes nothing.
@@ -207,6 +218,7 @@ impl Authoriser {
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
         }
+        approval::is_of(claim, checked.iter().map(|(action, _)| action), &proposals[0])?;
         self.may_now(claim, &checked).await?;
         Ok(checked.into_iter().map(|(action, _)| action).collect())
     }
@@ -229,7 +241,7 @@ impl Authoriser {
             return Err(no(Rule::NotDeclared, message));
         }
         let target: Target = proposal.target().parse().map_err(|why| no(Rule::InvalidTarget, why))?;
-        if !self.engines.hosts().any(|host| *host == target.host) {
+        if !self.eyes.hosts().contains(&target.host) {
             let message = format!("Docker host `{}` is not configured: add it under docker.hosts", target.host);
             return Err(no(Rule::UnknownHost, message));
         }
@@ -239,8 +251,7 @@ impl Authoriser {
                 self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds).map_err(|(rule, m)| no(rule, m))?
             }
             Proposal::Playbook { name, host, variables, .. } => {
-                let ansible = self.ansible.as_deref();
-                playbook::action(ansible, claim, &target, name, host.as_deref(), variables)
+                playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables)
                     .await
                     .map_err(|stop| stop.into_stop(proposal))?
             }
@@ -286,7 +297,7 @@ impl Authoriser {
 
     /// The container of that name, or none. An engine that cannot be asked holds: nothing can be resolved.
     async fn container(&self, target: &Target) -> Result<Option<Container>, Stop> {
-        let found = self.engines.container(target).await;
+        let found = self.eyes.container(target).await;
         found.map_err(|error| {
             Stop::held(Rule::Unsure, format!("{target} cannot be looked at: {}", clean(&error.to_string(), 500)))
         })
@@ -299,7 +310,7 @@ impl Authoriser {
         for (_, container) in wanted {
             let Some(container) = container else { continue };
             self.deliberately_stopped(claim, container).await?;
-            recently_started(claim.incident, container)?;
+            recently_started(claim, container)?;
         }
         self.silenced(claim).await
     }
@@ -309,10 +320,13 @@ impl Authoriser {
     /// # Errors
     /// The hold that says so.
     pub fn halted(&self) -> Result<(), Stop> {
-        match self.halt_file.try_exists() {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let message = format!("everything is halted: remove the file {} to go on", self.halt_file.display());
+        match halt::read(&self.halt_file) {
+            Ok(None) => Ok(()),
+            Ok(Some(halt)) => {
+                let message = format!(
+                    "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
+                    self.halt_file.display()
+                );
                 Err(Stop::held(Rule::Halted, message))
             }
             Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),
@@ -326,9 +340,10 @@ impl Authoriser {
             return Ok(());
         }
         let message = format!(
-            "it had been firing for {} when it was first seen, longer than max_age ({}): left to a person",
+            "it had been firing for {} when it was first seen, longer than max_age ({}): left to a person; `paramedic incident retry {} --reason ...` lets it go on",
             print_duration(age),
-            print_duration(max)
+            print_duration(max),
+            claim.incident.id,
         );
         Err(Stop::held(Rule::TooOld, message))
     }
@@ -338,7 +353,7 @@ impl Authoriser {
         if claim.policy.on_deliberate_stop == OnDeliberateStop::Heal || ours {
             return Ok(());
         }
-        match self.engines.deliberately_stopped(container).await {
+        match self.eyes.deliberately_stopped(container).await {
             Ok(None) => Ok(()),
             Ok(Some(evidence)) => {
                 let message =
@@ -350,16 +365,11 @@ impl Authoriser {
     }
 
     async fn silenced(&self, claim: Claim<'_>) -> Result<(), Stop> {
-        for alertmanager in &self.alertmanagers {
-            match alertmanager.suppression(&claim.incident.alert.labels, &self.drop).await {
-                Ok(None) => {}
-                Ok(Some(hold)) => {
-                    return Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None });
-                }
-                Err(error) => unsure(claim, "whether the alert is silenced", &error)?,
-            }
+        match self.eyes.suppression(&claim.incident.alert.labels).await {
+            Ok(None) => Ok(()),
+            Ok(Some(hold)) => Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
+            Err(error) => unsure(claim, "whether the alert is silenced", &error),
         }
-        Ok(())
     }
 }
 
@@ -368,6 +378,10 @@ async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Resul
         Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
         Stop::Held { rule, message, until } => Event::Held { rule, message, until },
     };
+    write_event(journal, incident, event).await
+}
+
+async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Result<Authorised, JournalError> {
     match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
         Appended::Fenced => Err(JournalError::fenced()),
@@ -384,16 +398,19 @@ fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result
     Err(Stop::held(Rule::Unsure, message))
 }
 
-/// A container that runs and was started after the alert began, not by us nor by its restart policy, is somebody's repair.
-fn recently_started(incident: &Incident, container: &Container) -> Result<(), Stop> {
+/// A container that runs and was started after the alert began, not for this incident nor by its restart policy, is somebody's
+/// repair: a person's, or another incident's about the same target. It is given as long as an attempt of this policy would be.
+fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
+    let incident = claim.incident;
     let Some(started) = container.started else { return Ok(()) };
     let running = container.state == "running" && container.restart_count == 0;
-    let settled = Time::now() >= started.plus(SETTLE);
+    let settles = started.plus(claim.policy.verify.within);
+    let settled = Time::now() >= settles;
     if !running || settled || started <= incident.alert.starts_at || is_ours(incident, &container.target, started) {
         return Ok(());
     }
     let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
-    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(started.plus(SETTLE)) })
+    Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(settles) })
 }
 
 /// Did that happen to the target while an attempt of this incident was at work on it?

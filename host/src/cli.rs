@@ -5,12 +5,15 @@
 mod alert;
 mod ask;
 mod check;
+mod desk;
+mod halt;
 mod incident;
 mod journal;
 mod observe;
 mod output;
 mod policy;
 mod serve;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,9 +47,13 @@ enum Command {
     Check(check::Check),
     /// Ask what would be done about one alert, and why; does nothing
     Ask(ask::Ask),
-    /// List incidents, or tell the story of one
+    /// List incidents, tell the story of one, or say what shall become of it
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
+    /// Halt everything: no action begins until somebody resumes, also after a restart
+    Halt(halt::Halt),
+    /// Let actions begin again
+    Resume(halt::Resume),
     /// Follow or verify the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -120,7 +127,9 @@ impl Command {
             Self::Observe(command) => command.run().await,
             Self::Check(command) => command.run().await,
             Self::Ask(command) => command.run().await,
-            Self::Incident(command) => command.run(),
+            Self::Incident(command) => command.run().await,
+            Self::Halt(command) => command.run().await,
+            Self::Resume(command) => command.run().await,
             Self::Journal(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,
@@ -129,16 +138,16 @@ impl Command {
 }
 
 impl DataArg {
-    /// The journal, for reading.
-    fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
-        Ok(crate::journal::Reader::open(&self.folder()?)?)
-    }
-
     /// The data folder.
     fn folder(&self) -> anyhow::Result<PathBuf> {
         Ok(match &self.data {
             Some(data) => data.clone(),
             None => crate::config::load(&self.config.config)?.data,
         })
+    }
+
+    /// The journal, for reading.
+    fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
+        Ok(crate::journal::Reader::open(&self.folder()?)?)
     }
 }

@@ -3,6 +3,7 @@
 //! One unit everywhere: whole milliseconds since 1970-01-01T00:00:00Z, as in the journal and the contract.
 //! Absent on purpose: time zones and calendars; people read RFC 3339 in UTC.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ pub struct Time(pub i64);
 impl Time {
     /// What the wall clock says now. The journal's own time of an entry may be later, never earlier than its neighbours'.
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_millisecond())
+        match SIMULATED.get() {
+            Some((start, begun)) => start.plus(begun.elapsed()),
+            None => Self(jiff::Timestamp::now().as_millisecond()),
+        }
     }
 
     /// Parses RFC 3339 with any offset; `None` for text that is none.
@@ -46,6 +50,29 @@ impl fmt::Display for Time {
             Ok(t) => write!(f, "{t:.3}"),
             Err(_) => write!(f, "{} ms", self.0),
         }
+    }
+}
+
+thread_local! {
+    static SIMULATED: Cell<Option<(Time, tokio::time::Instant)>> = const { Cell::new(None) };
+}
+
+/// While this lives, the wall clock of this thread follows tokio's, which a test can pause: hours pass in a moment, and
+/// every wait in this program is a wait on tokio's clock. For simulations; nothing else may hold one.
+#[derive(Debug)]
+pub struct Simulated(());
+
+impl Simulated {
+    /// From now on it is `start` on this thread, and time passes as in the runtime that this is called in.
+    pub fn begin(start: Time) -> Self {
+        SIMULATED.set(Some((start, tokio::time::Instant::now())));
+        Self(())
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        SIMULATED.set(None);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::look::http::LookError;
 use crate::look::prometheus::{self, Prometheus};
 use crate::look::sight::Sources;
 use crate::look::{docker, inventory, targets};
+use crate::operate;
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
 use crate::receive::auth;
@@ -54,6 +55,8 @@ pub struct Config {
     pub targets: targets::Rules,
     /// Who may send alerts.
     pub auth: auth::Settings,
+    /// Where people are listened to.
+    pub operator: operate::Settings,
     /// What makes two alerts the same.
     pub identity: Identity,
     /// How often and how much at once may be done.
@@ -63,6 +66,9 @@ pub struct Config {
     /// An alert that had been firing for longer when it was first seen is left to a person.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub max_age: Duration,
+    /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub stale_after: Duration,
     /// How long a graceful stop may take.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub shutdown_within: Duration,
@@ -82,10 +88,13 @@ impl Default for Config {
             alertmanager: None,
             targets: targets::Rules::default(),
             auth: auth::Settings::default(),
+            operator: operate::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
             poll: Poll::default(),
             max_age: Duration::from_secs(15 * 60),
+            // Three times Alertmanager's default `repeat_interval`.
+            stale_after: Duration::from_secs(12 * 3_600),
             shutdown_within: Duration::from_secs(30),
         }
     }
@@ -201,12 +210,13 @@ impl Config {
     /// Makes every path relative to the file's folder; absolute ones stay.
     fn resolve(&mut self, folder: &Path) {
         let always = [&mut self.data, &mut self.policies, &mut self.plugins];
-        let tokens = [
+        let named = [
             self.auth.token_file.as_mut(),
+            self.operator.socket.as_mut(),
             self.prometheus.as_mut().and_then(|prometheus| prometheus.bearer_token_file.as_mut()),
             self.alertmanager.as_mut().and_then(|alertmanager| alertmanager.bearer_token_file.as_mut()),
         ];
-        for path in always.into_iter().chain(tokens.into_iter().flatten()) {
+        for path in always.into_iter().chain(named.into_iter().flatten()) {
             *path = folder.join(&*path);
         }
         self.ansible = self.ansible.take().map(|ansible| ansible.relative_to(folder));

@@ -1,6 +1,6 @@
 //! Which policy is asked, and what it answers.
 //!
-//! Policies are asked in file-name order; the first enforced one that answers anything but `pass` takes the incident and is
+//! Policies are asked in file-name order; the first enforced or approved one that answers anything but `pass` takes the incident and is
 //! asked alone from then on, with the plugin and the settings it had then. Observing policies are asked once, on the first
 //! firing: what they would have done is written down, and nothing waits for them. A policy that cannot answer
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
@@ -16,7 +16,7 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use plugin::Plugin;
+use plugin::Judge;
 use question::Brief;
 use sandbox::Sandbox;
 
@@ -31,7 +31,7 @@ pub struct Loaded {
     /// The policy as written.
     pub policy: Policy,
     /// Its plugin.
-    pub plugin: Arc<Plugin>,
+    pub plugin: Arc<dyn Judge>,
 }
 
 /// What is asked: everything the plugin will be told. Only what is on disk can be asked ([`Journalled`]).
@@ -91,14 +91,14 @@ impl Decider {
         for Loaded { policy, plugin } in &self.policies {
             let asked = match policy.mode {
                 Mode::Observe => first,
-                Mode::Enforce => !taken,
+                Mode::Approve | Mode::Enforce => !taken,
             };
             if !asked || !policy.matchers.matches(&question.incident.alert.labels) {
                 continue;
             }
-            let answer = ask(policy, policy.mode, plugin, brief(policy.settings.clone())).await;
-            taken |= policy.mode == Mode::Enforce
-                && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
+            let answer = ask(policy, policy.mode, &**plugin, brief(policy.settings.clone())).await;
+            taken |=
+                policy.mode.takes() && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
             answers.push(answer);
         }
         answers
@@ -106,23 +106,23 @@ impl Decider {
 
     /// The owner answers with the plugin it had when it took the incident; the mode is that of today's file.
     async fn ask_owner(&self, owner: &Owner, brief: Brief) -> Answer {
+        let loaded = self.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes());
+        let mode = loaded.map_or(Mode::Enforce, |loaded| loaded.policy.mode);
         let unanswered = |why: String| Answer {
             policy: owner.policy.clone(),
-            mode: Mode::Enforce,
+            mode,
             plugin: owner.plugin.clone(),
             settings: owner.settings.clone(),
             decision: Err(why),
             log: Vec::new(),
             micros: 0,
         };
-        let Some(loaded) = self.policy(&owner.policy) else {
-            return unanswered(format!("policy {}, to which this incident belongs, is no longer there", owner.policy));
+        let Some(loaded) = loaded else {
+            let why = format!("policy {}, to which this incident belongs, is gone, or only observes now", owner.policy);
+            return unanswered(why);
         };
-        if loaded.policy.mode != Mode::Enforce {
-            return unanswered(format!("policy {} is no longer enforced", owner.policy));
-        }
         match self.plugin(&owner.plugin).await {
-            Ok(plugin) => ask(&loaded.policy, Mode::Enforce, &plugin, brief).await,
+            Ok(plugin) => ask(&loaded.policy, mode, &*plugin, brief).await,
             Err(why) => {
                 unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy))
             }
@@ -133,7 +133,7 @@ impl Decider {
     ///
     /// # Errors
     /// In words.
-    pub async fn plugin(&self, digest: &str) -> Result<Arc<Plugin>, String> {
+    pub async fn plugin(&self, digest: &str) -> Result<Arc<dyn Judge>, String> {
         if let Some(loaded) = self.policies.iter().find(|loaded| loaded.plugin.digest() == digest) {
             return Ok(Arc::clone(&loaded.plugin));
         }
@@ -158,7 +158,7 @@ fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
     }
 }
 
-async fn ask(policy: &Policy, mode: Mode, plugin: &Plugin, brief: Brief) -> Answer {
+async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> Answer {
     let limits = sandbox::Limits { deadline: policy.limits.deadline, memory: policy.limits.memory };
     let ruling = plugin.decide(&brief, &limits).await;
     Answer {

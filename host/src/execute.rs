@@ -7,9 +7,12 @@
 pub mod ansible;
 pub mod docker;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::action::{Action, Outcome};
 use crate::authorise::Permit;
@@ -17,7 +20,7 @@ use crate::clock::Time;
 use crate::incident::{Event, Incident, Phase};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
-use crate::look::inventory;
+use crate::look::{Eyes, inventory};
 use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
 
 /// A container may take this long, on top of the grace it is given for stopping.
@@ -29,17 +32,58 @@ const DOCKER_GRACE_SECONDS: u64 = 10;
 /// A container that may take longer than this to stop is not waited for to the end.
 const MAX_GRACE_SECONDS: u64 = 600;
 
-/// Who carries out what is permitted.
+/// The hands: all that ever changes the world goes through here, so that a simulated world can stand behind it.
+pub trait Hands: fmt::Debug + Send + Sync {
+    /// One call to an engine about one container.
+    fn docker<'a>(&'a self, call: docker::Call<'a>, within: Duration) -> BoxFuture<'a, Result<(), docker::NotDone>>;
+
+    /// Runs the playbook of this action under this name, once, and says what came of it.
+    fn playbook<'a>(&'a self, run: &'a str, action: &'a Action) -> BoxFuture<'a, Outcome>;
+
+    /// Finds out how the run of this name ended, which was begun before this server started. Runs nothing.
+    fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome>;
+}
+
+/// The real hands: the operator's engines and `ansible-playbook`.
 #[derive(Debug)]
-pub struct Executor {
-    /// Where begun and result are written.
-    pub journal: Journal,
+pub struct RealHands {
     /// The containers.
     pub engines: Arc<Engines>,
     /// Playbooks and inventories, if there are any.
     pub ansible: Option<Arc<inventory::Settings>>,
     /// One folder per playbook run.
     pub runs: PathBuf,
+}
+
+impl Hands for RealHands {
+    fn docker<'a>(&'a self, call: docker::Call<'a>, within: Duration) -> BoxFuture<'a, Result<(), docker::NotDone>> {
+        docker::call(&self.engines, call, within).boxed()
+    }
+
+    fn playbook<'a>(&'a self, run: &'a str, action: &'a Action) -> BoxFuture<'a, Outcome> {
+        match &self.ansible {
+            Some(settings) => ansible::carry(settings, &self.runs, run, action).boxed(),
+            None => std::future::ready(ansible::unconfigured()).boxed(),
+        }
+    }
+
+    fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome> {
+        match &self.ansible {
+            Some(settings) => ansible::find_out(settings, &self.runs, run, begun_at).boxed(),
+            None => std::future::ready(ansible::unconfigured()).boxed(),
+        }
+    }
+}
+
+/// Who carries out what is permitted.
+#[derive(Debug)]
+pub struct Executor {
+    /// Where begun and result are written.
+    pub journal: Journal,
+    /// What is looked at before and after.
+    pub eyes: Arc<dyn Eyes>,
+    /// What it is done with.
+    pub hands: Arc<dyn Hands>,
 }
 
 impl Executor {
@@ -51,11 +95,11 @@ impl Executor {
         let begun = Append::new(permit.incident().clone(), None, vec![Event::Begun { intent: permit.intent() }]);
         self.write(begun).await?;
         let outcome = match permit.action() {
-            action @ Action::Docker { .. } => docker::carry(&self.engines, action, self.docker_deadline(action).await).await,
-            action @ Action::Playbook { .. } => match &self.ansible {
-                Some(settings) => ansible::carry(settings, &self.runs, &run_id(incident, permit.intent()), action).await,
-                None => ansible::unconfigured(),
-            },
+            action @ Action::Docker { .. } => {
+                let within = self.docker_deadline(action).await;
+                docker::carry(&*self.eyes, &*self.hands, action, within).await
+            }
+            action @ Action::Playbook { .. } => self.hands.playbook(&run_id(incident, permit.intent()), action).await,
         };
         self.end(incident, permit.intent(), permit.action(), outcome).await
     }
@@ -66,7 +110,7 @@ impl Executor {
         let grace = match grace_seconds {
             Some(seconds) => u64::from(*seconds),
             None => {
-                let found = self.engines.by_id(&target.host, container).await.ok().flatten();
+                let found = self.eyes.by_id(&target.host, container).await.ok().flatten();
                 found.and_then(|c| c.stop_timeout).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(DOCKER_GRACE_SECONDS)
             }
         };
@@ -79,11 +123,8 @@ impl Executor {
     /// When the journal cannot be written.
     pub async fn find_out(&self, incident: &Incident, intent: u32, action: &Action, begun_at: Time) -> Result<(), JournalError> {
         let outcome = match action {
-            Action::Docker { .. } => docker::find_out(&self.engines, action, begun_at).await,
-            Action::Playbook { .. } => match &self.ansible {
-                Some(settings) => ansible::find_out(settings, &self.runs, &run_id(incident, intent), begun_at).await,
-                None => ansible::unconfigured(),
-            },
+            Action::Docker { .. } => docker::find_out(&*self.eyes, action, begun_at).await,
+            Action::Playbook { .. } => self.hands.find_playbook(&run_id(incident, intent), begun_at).await,
         };
         self.end(incident, intent, action, outcome).await
     }

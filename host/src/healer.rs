@@ -13,19 +13,20 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use crate::action::{Action, DockerHost, DockerVerb, Kind, Proposal, Target};
+use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status, Via};
 use crate::authorise::{Authorised, Authoriser, Claim, LOOK_AGAIN, Permit, Stop};
-use crate::clock::Time;
+use crate::clock::{Time, print_duration};
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::{Executor, targets_of};
 use crate::incident::{
-    Answer, Closing, Decision, Event, Incident, Mode, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Due, Event, Incident, Phase, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
-use crate::look::docker::Engines;
+use crate::look::Eyes;
 use crate::look::sight::{Fires, QUIET, Sight};
 use crate::look::targets;
 use crate::receive::intake::Intake;
@@ -35,6 +36,15 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How often it is looked for incidents that nobody told of.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// So many timers that are due are looked at in one sweep.
+const AT_ONCE: usize = 256;
+
+/// An incident that rests is read again so often, should nobody have told of what was written.
+const READ_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -48,8 +58,8 @@ pub struct Healer {
     pub intake: Arc<Intake>,
     /// Which target an alert means.
     pub targets: targets::Rules,
-    /// The containers.
-    pub engines: Arc<Engines>,
+    /// What is looked at.
+    pub eyes: Arc<dyn Eyes>,
     /// What the sources list.
     pub sight: Sight,
     /// Asks policies.
@@ -62,6 +72,8 @@ pub struct Healer {
     pub verifier: Verifier,
     /// Held while an incident that a brake had held is asked and authorised again: one at a time.
     pub turn: Mutex<()>,
+    /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
+    pub stale_after: Duration,
     /// When to stop.
     pub shutdown: Shutdown,
 }
@@ -88,8 +100,11 @@ impl Healer {
         for id in self.journal.open_incidents().await? {
             self.nudge(&mut stories, &mut tasks, id);
         }
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = sweep.tick() => self.sweep(&mut stories, &mut tasks).await,
                 () = self.shutdown.requested() => break,
                 Some(id) = nudges.recv() => self.nudge(&mut stories, &mut tasks, id),
                 Some(ended) = tasks.join_next() => match ended {
@@ -106,6 +121,17 @@ impl Healer {
         Ok(())
     }
 
+    /// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
+    /// it is looked at what the journal itself says is open or due.
+    async fn sweep(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>) {
+        let due = self.journal.due(AT_ONCE).await.unwrap_or_default();
+        let open = self.journal.open_incidents().await.unwrap_or_default();
+        let alone: Vec<IncidentId> = open.into_iter().filter(|id| !stories.contains_key(id)).collect();
+        for id in due.into_iter().chain(alone) {
+            self.nudge(stories, tasks, id);
+        }
+    }
+
     fn nudge(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>, id: IncidentId) {
         if let Some(story) = stories.get(&id) {
             return story.notify_one();
@@ -116,7 +142,7 @@ impl Healer {
             // A panic is a fault of ours, and no reason to leave an incident alone: what was begun is found out.
             while AssertUnwindSafe(healer.story(&id, &notify)).catch_unwind().await.is_err() && !healer.shutdown.is_requested() {
                 error!(incident = %id, "A story broke off by a fault in Paramedic; it goes on");
-                let _ = healer.rest(&notify, MAX_BACKOFF).await;
+                healer.rest(&notify, MAX_BACKOFF).await;
             }
             id
         });
@@ -131,7 +157,7 @@ impl Healer {
                 Ok(Then::Over) => return,
                 Err(failure) => {
                     error!(incident = %id, %failure, "An incident cannot go on; trying again");
-                    let _ = self.rest(news, backoff).await;
+                    self.rest(news, backoff).await;
                     backoff = (backoff * 2).min(MAX_BACKOFF);
                 }
             }
@@ -185,10 +211,9 @@ impl Healer {
 
     async fn look_at_targets(&self, incident: &Incident) -> (Vec<TargetView>, Vec<String>) {
         let mut views = Vec::new();
-        let hosts: Vec<DockerHost> = self.engines.hosts().cloned().collect();
-        let resolved = self.targets.resolve(&incident.alert.labels, &hosts);
+        let resolved = self.targets.resolve(&incident.alert.labels, &self.eyes.hosts());
         for (target, inventory_host) in resolved.targets {
-            let state = match self.engines.container(&target).await {
+            let state = match self.eyes.container(&target).await {
                 Ok(Some(container)) => container.state,
                 Ok(None) => "missing".to_owned(),
                 Err(_) => "unknown".to_owned(),
@@ -213,7 +238,8 @@ impl Healer {
                 return self.close(incident, Closing::Cleared, message).await;
             }
             if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
-                return self.rest(news, LOOK_SOON).await;
+                self.rest(news, LOOK_SOON).await;
+                return Ok(());
             }
         }
         let Some((loaded, declared)) = self.owner(incident).await else { return self.policy_gone(incident).await };
@@ -227,7 +253,7 @@ impl Healer {
     /// The owner as today's files say, with what its plugin of then declares.
     async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
-        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode == Mode::Enforce)?;
+        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
         let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
         Some((loaded, plugin.manifest().actions.clone()))
     }
@@ -235,7 +261,7 @@ impl Healer {
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let message = format!(
-            "policy {name}, to which this incident belongs, is gone, not enforced any more or cannot be loaded ({})",
+            "policy {name}, to which this incident belongs, is gone, only observes now or cannot be loaded ({})",
             Rule::PolicyGone
         );
         self.escalate(incident, message).await
@@ -284,7 +310,7 @@ impl Healer {
 
     /// How a container is that should run after the attempt.
     async fn target_state(&self, target: Option<&Target>) -> Option<TargetState> {
-        let found = self.engines.container(target?).await.ok()?;
+        let found = self.eyes.container(target?).await.ok()?;
         Some(match found {
             Some(container) => TargetState { state: container.state, health: container.health, started: container.started },
             None => TargetState { state: "missing".to_owned(), health: None, started: None },
@@ -296,7 +322,10 @@ impl Healer {
         match self.fires(incident) {
             Fires::No { .. } => match self.gone(incident).await {
                 Some(message) => self.close(incident, Closing::Cleared, message).await,
-                None => self.rest(news, LOOK_SOON).await,
+                None => {
+                    self.rest(news, LOOK_SOON).await;
+                    Ok(())
+                }
             },
             Fires::CannotTell { .. } if all_resolved(incident) => {
                 self.close(incident, Closing::Cleared, "its source says that it is over".to_owned()).await
@@ -329,32 +358,52 @@ impl Healer {
         &self,
         incident: &Incident,
         until: Option<Time>,
-        then: Option<Trigger>,
+        then: Option<Due>,
         permits: &mut Permits,
         news: &Notify,
     ) -> Result<(), JournalError> {
-        if let Some(message) = self.gone(incident).await {
-            return self.close(incident, Closing::Cleared, message).await;
-        }
-        let left = until.map(|moment| moment.since(Time::now()));
-        match (then, left) {
-            (Some(Trigger::HoldOver), None | Some(Duration::ZERO)) => {
-                if let Phase::Held { proposals, rule, .. } = &incident.phase
-                    && self.still_held(incident, proposals, *rule).await?
-                {
-                    return self.rest(news, LOOK_AGAIN).await;
-                }
-                // When a brake lets go, one of those that it held goes first; the others look again later.
-                let Ok(_turn) = self.turn.try_lock() else { return self.rest(news, LOOK_AGAIN).await };
-                self.ask(incident, Trigger::HoldOver).await?;
-                let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
-                match incident.next() {
-                    Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
-                    _ => Ok(()),
-                }
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = self.gone(incident).await {
+                return self.close(incident, Closing::Cleared, message).await;
             }
-            (Some(trigger), Some(Duration::ZERO)) => self.ask(incident, trigger).await,
-            _ => self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await,
+            if let Some((how, message)) = self.unheard(incident) {
+                return self.close(incident, how, message).await;
+            }
+            let left = until.map(|moment| moment.since(Time::now()));
+            match (then, left) {
+                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
+                (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
+                }
+                // Whoever writes to it tells, so there is no need to read it again at every look.
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
+    async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+        let still = match &incident.phase {
+            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            _ => false,
+        };
+        // When a brake lets go, one of those that it held goes first; the others look again later.
+        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+            self.rest(news, LOOK_AGAIN).await;
+            return Ok(());
+        };
+        self.ask(incident, Trigger::HoldOver).await?;
+        let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+        match incident.next() {
+            Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+            _ => Ok(()),
         }
     }
 
@@ -376,10 +425,9 @@ impl Healer {
 
     /// What the sources list about this alert.
     fn fires(&self, incident: &Incident) -> Fires {
-        let listed = incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus));
         match self.sight.fires(&incident.id.key) {
             // A source that never listed it (another Alertmanager's alert, Grafana's) does not clear it by listing nothing.
-            Fires::No { .. } if !listed => {
+            Fires::No { .. } if !self.listed(incident) => {
                 Fires::CannotTell { reason: "no source that is looked at has ever listed it".to_owned() }
             }
             fires => fires,
@@ -401,14 +449,38 @@ impl Healer {
         }
     }
 
-    /// Sleeps until there is news, `at most` has passed, or the server stops.
-    async fn rest(&self, news: &Notify, at_most: Duration) -> Result<(), JournalError> {
-        tokio::select! {
-            () = news.notified() => {}
-            () = tokio::time::sleep(at_most) => {}
-            () = self.shutdown.requested() => {}
+    /// How it ends when nobody says any longer that it fires, nobody said that it is over, and no source can be looked at: what
+    /// Prometheus posts it repeats every minute, so its silence clears; Alertmanager repeats a webhook after hours.
+    fn unheard(&self, incident: &Incident) -> Option<(Closing, String)> {
+        let now = Time::now();
+        if !matches!(self.fires(incident), Fires::CannotTell { .. }) || self.listed(incident) {
+            return None;
         }
-        Ok(())
+        let (via, until) = self.intake.believed(incident, self.stale_after)?;
+        if now < until {
+            return None;
+        }
+        Some(match via {
+            Via::Post => (Closing::Cleared, "Prometheus has stopped posting it, and posts what fires every minute".to_owned()),
+            _ => {
+                let after = print_duration(self.stale_after);
+                (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
+            }
+        })
+    }
+
+    /// Did a source that is looked at ever list it?
+    fn listed(&self, incident: &Incident) -> bool {
+        incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
+    }
+
+    /// Sleeps until there is news, `at_most` has passed, or the server stops; `false` when only time has passed.
+    async fn rest(&self, news: &Notify, at_most: Duration) -> bool {
+        tokio::select! {
+            () = news.notified() => true,
+            () = tokio::time::sleep(at_most) => false,
+            () = self.shutdown.requested() => true,
+        }
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {
@@ -435,17 +507,17 @@ fn all_resolved(incident: &Incident) -> bool {
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
 fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
-    let enforced = || answers.iter().filter(|answer| answer.mode == Mode::Enforce);
-    let taken = enforced().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
+    let may_act = || answers.iter().filter(|answer| answer.mode.takes());
+    let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
         return None;
     }
-    if let Some((policy, why)) = enforced().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
+    if let Some((policy, why)) = may_act().find_map(|answer| Some((&answer.policy, answer.decision.as_ref().err()?))) {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
-    let message = match (incident.owner.is_some(), enforced().next().is_some(), answers.is_empty()) {
+    let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
         (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every enforced policy that matches it passed",
+        (_, true, _) => "every policy that matches it and may act passed",
         (_, _, false) => "only policies in mode observe match it",
         _ => "no policy matches it",
     };

@@ -1,10 +1,11 @@
 //! One alert's story: what can be written about it, what follows from what was written, and the only legal next steps.
 //!
 //! An [`Incident`] is computed from its [`Event`]s and from nothing else, so what a restarted server knows is what it knew.
-//! [`Incident::next`] is the one place that says what may happen next; the healer does it and writes down what came of it.
-//! Absent on purpose: clocks, waiting, any doing.
+//! `life` is the one place that says what may happen next ([`Incident::next`]) and what may be written next
+//! ([`Incident::allows`]); the healer does it and writes down what came of it. Absent on purpose: clocks, waiting, any doing.
 
 mod event;
+mod life;
 pub mod timeline;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::action::{Action, Ending, Outcome, Proposal};
 use crate::alert::{Alert, IncidentId, Status, Via};
 use crate::clock::Time;
 pub use event::{Answer, Closing, Decision, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
+pub use life::{Due, Step};
 
 /// How far one intent has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +99,26 @@ pub enum Phase {
         /// When it is worth asking again.
         until: Option<Time>,
     },
+    /// A person was asked whether this may be done.
+    Awaiting {
+        /// What is wanted.
+        proposals: Vec<Proposal>,
+        /// What would be done, as it was shown.
+        actions: Vec<Action>,
+        /// Hash of what was shown.
+        digest: String,
+        /// Nobody is waited for any longer than this.
+        until: Time,
+    },
+    /// A person said yes to what has this hash: it has to be authorised as it stands.
+    Approved {
+        /// What is wanted.
+        proposals: Vec<Proposal>,
+        /// Hash of what was shown.
+        digest: String,
+        /// Until when a yes was waited for; it does not count for ever.
+        until: Time,
+    },
     /// The policy wants to wait until then.
     Waiting(Time),
     /// Nobody wants to do anything until it clears.
@@ -107,43 +129,6 @@ pub enum Phase {
     Escalated,
     /// Over.
     Closed(Closing),
-}
-
-/// What the healer has to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Write a question and ask it.
-    Ask(Trigger),
-    /// Authorise this.
-    Authorise(Vec<Proposal>),
-    /// Carry out this intent, if its permit is at hand; cancel it if it is not (it never began).
-    Carry(u32),
-    /// Nobody knows how this one ended: find out, do not repeat.
-    FindOut(u32),
-    /// Cancel this intent: an earlier one of the attempt did not succeed.
-    Cancel(u32),
-    /// Look whether the attempt helped.
-    Verify {
-        /// Which attempt.
-        attempt: u32,
-        /// When its last action ended.
-        since: Time,
-    },
-    /// Close it.
-    Close(Closing),
-    /// Close it as cleared if no reachable source fires; otherwise ask.
-    ClearOr(Trigger),
-    /// Escalate with this text.
-    Escalate(String),
-    /// Nothing to do before this moment, or until something is heard. What is held is looked at again meanwhile.
-    Rest {
-        /// When something is due.
-        until: Option<Time>,
-        /// What is due then.
-        then: Option<Trigger>,
-    },
-    /// Nothing, ever.
-    Done,
 }
 
 /// One alert's story so far.
@@ -229,10 +214,22 @@ impl Incident {
                 self.phase = Phase::Escalating(message.clone());
             }
             Event::Held { rule, until, .. } => {
-                if let Phase::Decided(proposals) | Phase::Held { proposals, .. } = &self.phase {
-                    self.phase = Phase::Held { proposals: proposals.clone(), rule: *rule, until: *until };
+                if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
+                    self.phase = Phase::Held { proposals, rule: *rule, until: *until };
                 }
             }
+            Event::ApprovalAsked { actions, digest, until, .. } => {
+                if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
+                    let (actions, digest) = (actions.clone(), digest.clone());
+                    self.phase = Phase::Awaiting { proposals, actions, digest, until: *until };
+                }
+            }
+            Event::Approved { digest, .. } => {
+                if let Phase::Awaiting { proposals, until, .. } = &self.phase {
+                    self.phase = Phase::Approved { proposals: proposals.clone(), digest: digest.clone(), until: *until };
+                }
+            }
+            Event::Denied { .. } => self.phase = Phase::Due(Trigger::Denied),
             Event::Intended { attempt, intent, action } => {
                 let intent = Intent { number: *intent, action: action.clone(), progress: Progress::Intended };
                 self.attempt(*attempt, at).intents.push(intent);
@@ -260,7 +257,7 @@ impl Incident {
         self.answers += 1;
         // Observing policies are listened to, never followed; one that could not answer, or passed, leaves the question open.
         let Ok(decision) = &answer.decision else { return };
-        if answer.mode == Mode::Observe || matches!(decision, Decision::Pass { .. }) {
+        if !answer.mode.takes() || matches!(decision, Decision::Pass { .. }) {
             return;
         }
         self.owner.get_or_insert_with(|| Owner {
@@ -274,6 +271,17 @@ impl Incident {
             Decision::Wait { millis, .. } => Phase::Waiting(at.plus(Duration::from_millis(*millis))),
             Decision::Escalate { reason } => Phase::Escalating(reason.clone()),
         };
+    }
+
+    /// What was decided and is neither done nor refused.
+    pub fn wanted(&self) -> Option<&[Proposal]> {
+        match &self.phase {
+            Phase::Decided(proposals)
+            | Phase::Held { proposals, .. }
+            | Phase::Awaiting { proposals, .. }
+            | Phase::Approved { proposals, .. } => Some(proposals),
+            _ => None,
+        }
     }
 
     fn attempt(&mut self, number: u32, at: Time) -> &mut Attempt {
@@ -295,45 +303,6 @@ impl Incident {
         if attempt.intents.iter().all(over) {
             attempt.ended_at = at;
             self.phase = if attempt.failed_cleanly() { Phase::Verified(Verdict::NotHealed) } else { Phase::Verifying(at) };
-        }
-    }
-
-    /// The only legal next step.
-    pub fn next(&self) -> Step {
-        match &self.phase {
-            Phase::Due(trigger) | Phase::Asked(trigger) => Step::Ask(*trigger),
-            Phase::Decided(proposals) => Step::Authorise(proposals.clone()),
-            Phase::Acting => self.next_of_attempt(),
-            Phase::Verifying(since) => Step::Verify { attempt: self.next_attempt() - 1, since: *since },
-            Phase::Verified(Verdict::Healed) => Step::Close(Closing::Healed),
-            Phase::Verified(_) => Step::ClearOr(self.trigger_after_attempt()),
-            Phase::Held { until, .. } => Step::Rest { until: *until, then: Some(Trigger::HoldOver) },
-            Phase::Waiting(until) => Step::Rest { until: Some(*until), then: Some(Trigger::WaitOver) },
-            Phase::Watching | Phase::Escalated => Step::Rest { until: None, then: None },
-            Phase::Escalating(message) => Step::Escalate(message.clone()),
-            Phase::Closed(_) => Step::Done,
-        }
-    }
-
-    fn next_of_attempt(&self) -> Step {
-        let Some(attempt) = self.attempts.last() else { return Step::Ask(Trigger::Alert) };
-        let mut failed = false;
-        for intent in &attempt.intents {
-            match &intent.progress {
-                Progress::Begun(_) => return Step::FindOut(intent.number),
-                Progress::Intended if failed => return Step::Cancel(intent.number),
-                Progress::Intended => return Step::Carry(intent.number),
-                Progress::Ended(outcome) => failed |= outcome.ending != Ending::Succeeded,
-                Progress::Cancelled(_) => failed = true,
-            }
-        }
-        Step::Verify { attempt: attempt.number, since: attempt.ended_at }
-    }
-
-    fn trigger_after_attempt(&self) -> Trigger {
-        match self.attempts.last() {
-            Some(attempt) if attempt.was_interrupted() && !attempt.succeeded() => Trigger::Interrupted,
-            _ => Trigger::NotHealed,
         }
     }
 
@@ -362,12 +331,13 @@ impl Incident {
         if let Phase::Closed(how) = self.phase { Some(how) } else { None }
     }
 
-    /// Where it stands, in one word for people and programs: `fired`, `deciding`, `held`, `acting`, `verifying`, `waiting`,
-    /// `watching`, `escalated`, `closed`.
+    /// Where it stands, in one word for people and programs: `fired`, `deciding`, `awaiting-approval`, `held`, `acting`,
+    /// `verifying`, `waiting`, `watching`, `escalated`, `closed`.
     pub fn state(&self) -> &'static str {
         match &self.phase {
             Phase::Due(_) => "fired",
-            Phase::Asked(_) | Phase::Decided(_) | Phase::Verified(_) => "deciding",
+            Phase::Asked(_) | Phase::Decided(_) | Phase::Approved { .. } | Phase::Verified(_) => "deciding",
+            Phase::Awaiting { .. } => "awaiting-approval",
             Phase::Acting => "acting",
             Phase::Verifying(_) => "verifying",
             Phase::Held { .. } => "held",

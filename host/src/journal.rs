@@ -141,6 +141,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The newest incident that this key ever had.
     fn latest(&self, key: &Key) -> BoxFuture<'_, Result<Option<Listed>, JournalError>>;
 
+    /// The incident that a person means: its id, or the beginning of one that no other key shares. The beginning of a key
+    /// means its latest incident. [`JournalError::NoSuch`] when there is none, or several keys begin so.
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>>;
+
+    /// Which incidents hold the lock of this key, sorted.
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
     /// Open incidents whose timer is due by the journal's time, the longest due first, at most `limit`. A timer is what
     /// [`Draft::timer`] last said, written in the same append.
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
@@ -225,6 +232,22 @@ impl Journal {
     /// [`JournalError::Unreadable`].
     pub async fn incident(&self, incident: &IncidentId) -> Result<Option<Incident>, JournalError> {
         Ok(replay::incident(incident, &self.store.read(incident, 0, usize::MAX).await?))
+    }
+
+    /// The incident that a person means: its id, or the beginning of one that no other key shares.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuch`], [`JournalError::Unreadable`].
+    pub async fn find(&self, beginning: &str) -> Result<IncidentId, JournalError> {
+        self.store.find(beginning).await
+    }
+
+    /// Which incidents hold the lock of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
+        self.store.holders(key).await
     }
 
     /// All open incidents in the order of their opening.

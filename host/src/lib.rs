@@ -30,7 +30,8 @@ pub mod policy;
 pub mod shutdown;
 pub mod telemetry;
 
-// The record, and the eyes: what can be read of the world, never changed.
+// The stop, the record, and the eyes: what can be read of the world, never changed.
+pub mod halt;
 pub mod journal;
 pub mod look;
 
@@ -49,10 +50,12 @@ pub mod execute;
 // look whether it helped.
 pub mod verify;
 
-// Who knows that order.
+// Who knows that order, and where people say what shall be done.
 pub mod healer;
+pub mod operate;
 
 // Who gathers the settings, puts the rooms together and shows them.
+pub mod api;
 pub mod config;
 pub mod server;
 

@@ -1,9 +1,104 @@
 //! The eyes: what Paramedic can read of the world. Nothing in this room can change anything.
+//!
+//! [`Eyes`] is the border: all that deciding, authorising and executing ever look at goes through it, so that a simulated
+//! world can stand behind it. [`World`] is the real one.
 
 pub mod alertmanager;
 pub mod docker;
 pub mod http;
 pub mod inventory;
+pub mod presence;
+pub mod probe;
 pub mod prometheus;
 pub mod sight;
 pub mod targets;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use crate::action::{ContainerId, DockerHost, InventoryHost, Target};
+use crate::alert::Labels;
+use crate::incident::Rule;
+use alertmanager::Hold;
+use docker::{Container, Engines, LookError};
+use sight::Sources;
+
+/// What is looked at before something is done, while it is done, and after a crash.
+pub trait Eyes: fmt::Debug + Send + Sync {
+    /// The configured Docker hosts.
+    fn hosts(&self) -> Vec<DockerHost>;
+
+    /// The container of exactly this name; `None` if there is none.
+    fn container<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Option<Container>, LookError>>;
+
+    /// The container of exactly this full id, whatever it is called now; `None` if there is none.
+    fn by_id<'a>(&'a self, host: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>>;
+
+    /// How one can tell that a person stopped this container; `None` if it runs or ended on its own.
+    fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>>;
+
+    /// Whether a person wants the alert with these labels left alone now.
+    fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>>;
+
+    /// Whether this playbook can be run with this profile on this host.
+    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>>;
+}
+
+/// Why a playbook cannot be run on a host, in words that say what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The configuration does not fit, by this rule.
+    Never(Rule, String),
+    /// It could not be found out.
+    Unknown(String),
+}
+
+/// The real world: the operator's engines, monitoring and inventories.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The containers.
+    pub engines: Arc<Engines>,
+    /// Where alerts and silences are.
+    pub sources: Sources,
+    /// Playbooks and inventories, if there are any.
+    pub ansible: Option<Arc<inventory::Settings>>,
+}
+
+impl Eyes for World {
+    fn hosts(&self) -> Vec<DockerHost> {
+        self.engines.hosts().cloned().collect()
+    }
+
+    fn container<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
+        self.engines.container(target).boxed()
+    }
+
+    fn by_id<'a>(&'a self, host: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
+        self.engines.by_id(host, id).boxed()
+    }
+
+    fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
+        self.engines.deliberately_stopped(container).boxed()
+    }
+
+    fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
+        async move {
+            let mut unknown = None;
+            for alertmanager in &self.sources.alertmanager {
+                match alertmanager.suppression(labels, &self.sources.drop).await {
+                    Ok(None) => {}
+                    Ok(Some(hold)) => return Ok(Some(hold)),
+                    Err(error) => unknown = Some(error),
+                }
+            }
+            unknown.map_or(Ok(None), Err)
+        }
+        .boxed()
+    }
+
+    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>> {
+        inventory::fits(self.ansible.as_deref(), name, profile, host).boxed()
+    }
+}

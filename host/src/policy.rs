@@ -1,7 +1,9 @@
 //! A policy: an operator's file that says which plugin judges which alerts, with which settings, grants and brakes.
 
+pub mod approve;
 pub mod brakes;
 pub mod grants;
+mod verify;
 
 use std::time::Duration;
 
@@ -9,8 +11,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::alert::matchers::Matchers;
 use crate::incident::Mode;
+use approve::{Approve, Approver};
 use brakes::PolicyBrakes;
 use grants::Grants;
+pub use verify::{HttpProbe, Probe, ProbeUrl, Verify};
 
 /// One file of the policies folder, as written.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,7 +27,7 @@ pub struct Policy {
     /// Which alerts: all matchers have to fit. Empty fits every alert.
     #[serde(default, rename = "match")]
     pub matchers: Matchers,
-    /// `observe` (the default) or `enforce`.
+    /// `observe` (the default), `approve` or `enforce`.
     #[serde(default, deserialize_with = "mode")]
     pub mode: Mode,
     /// Handed to the plugin as JSON.
@@ -41,6 +45,12 @@ pub struct Policy {
     /// How to look whether it helped.
     #[serde(default)]
     pub verify: Verify,
+    /// How a person is asked, in mode `approve`.
+    #[serde(default)]
+    pub approve: Approve,
+    /// Who may say yes or no; without it, whoever may use the operator's socket.
+    #[serde(default)]
+    pub approvers: Option<Vec<Approver>>,
     /// What to do about a container that a person stopped.
     #[serde(default)]
     pub on_deliberate_stop: OnDeliberateStop,
@@ -117,24 +127,6 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         })
 }
 
-/// How to look whether an attempt helped.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Verify {
-    /// It has to be well by then, counted from the end of the action.
-    #[serde(deserialize_with = "crate::clock::duration")]
-    pub within: Duration,
-    /// For how long it has to be well.
-    #[serde(deserialize_with = "crate::clock::duration")]
-    pub stable: Duration,
-}
-
-impl Default for Verify {
-    fn default() -> Self {
-        Self { within: Duration::from_secs(180), stable: Duration::from_secs(30) }
-    }
-}
-
 /// What to do about a container that a person stopped on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -160,10 +152,8 @@ pub enum WhenUnsure {
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "observe" => Ok(Mode::Observe),
+        "approve" => Ok(Mode::Approve),
         "enforce" => Ok(Mode::Enforce),
-        "approve" => {
-            Err(serde::de::Error::custom("mode `approve` is not there yet: use `observe`, which never acts, or `enforce`"))
-        }
-        other => Err(serde::de::Error::custom(format!("`{other}` is no mode: write observe or enforce"))),
+        other => Err(serde::de::Error::custom(format!("`{other}` is no mode: write observe, approve or enforce"))),
     }
 }

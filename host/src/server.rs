@@ -3,30 +3,64 @@
 //! A library object: a test starts one on port 0 and stops it. Nothing is decided here.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::api::Api;
 use crate::authorise::Authoriser;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
-use crate::execute::Executor;
+use crate::execute::{Executor, Hands, RealHands};
+use crate::halt;
 use crate::healer::Healer;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
+use crate::look::presence::Presence;
 use crate::look::sight::Sources;
+use crate::look::{Eyes, World};
+use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
+use crate::receive::auth::Gate;
 use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
 use crate::receive::poll::Poller;
 use crate::shutdown::Shutdown;
 use crate::verify::Verifier;
+use crate::verify::answers::doubts;
+
+/// How long after a Prometheus could not be asked for its rules it is asked again.
+const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+
+/// What a server writes to and acts with: the real ones, or those of a test that dies at a chosen moment.
+pub struct Borders {
+    /// The record.
+    pub journal: Journal,
+    /// The hands.
+    pub hands: Arc<dyn Hands>,
+}
+
+impl Borders {
+    /// The journal in the data folder, the configured engines and `ansible-playbook`.
+    ///
+    /// # Errors
+    /// When the journal is in use or cannot be opened.
+    pub fn real(config: &Config) -> anyhow::Result<Self> {
+        let hands = RealHands {
+            engines: Arc::new(Engines::connect(&config.docker)?),
+            ansible: config.ansible.clone().map(Arc::new),
+            runs: config.data.join("runs"),
+        };
+        Ok(Self { journal: Journal::with(&config.data, &config.journal)?, hands: Arc::new(hands) })
+    }
+}
 
 /// A server whose doors are open and whose work has not begun.
 pub struct Server {
@@ -35,7 +69,13 @@ pub struct Server {
     poller: Poller,
     intake: Arc<Intake>,
     healer: Arc<Healer>,
+    socket: Socket,
+    operator: Arc<Operator>,
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
+    engines: Presence,
+    sources: Sources,
+    /// As written, for what is said about them at the start.
+    policies: Vec<(PathBuf, Policy)>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -46,31 +86,47 @@ impl Server {
     /// # Errors
     /// With what to do: a journal in use, a plugin that cannot be loaded, a port in use.
     pub async fn open(config: Config, policies: Vec<LoadedPolicy>, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let journal = Journal::with(&config.data, &config.journal)?;
+        let borders = Borders::real(&config)?;
+        Self::within(borders, config, policies, shutdown).await
+    }
+
+    /// The same with other borders.
+    ///
+    /// # Errors
+    /// As [`Server::open`].
+    pub async fn within(
+        Borders { journal, hands }: Borders,
+        config: Config,
+        policies: Vec<LoadedPolicy>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
+        let on_file = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
-        let engines = Arc::new(Engines::connect(&config.docker)?);
-        let sources = config.sources()?;
+        let world = world(&config)?;
+        let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
+        let eyes: Arc<dyn Eyes> = Arc::new(world);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
-        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge));
+        let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
+        let written = loaded.iter().map(|loaded| loaded.policy.clone());
+        let halt_file = config.data.join(halt::FILE);
+        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, nudge));
+        // Behind the journal, whose lock says that no other server uses this folder.
+        let socket = Socket::open(&config.operator, &config.data)?;
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
             sight: poller.sight(),
             decider: Decider::new(loaded, sandbox, kept),
-            authoriser: authoriser(&config, &engines, &sources),
-            executor: Executor {
-                journal: journal.clone(),
-                engines: Arc::clone(&engines),
-                ansible: config.ansible.clone().map(Arc::new),
-                runs: config.data.join("runs"),
-            },
-            verifier: Verifier::new(sources),
-            engines,
+            authoriser: authoriser(&config, &eyes),
+            executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands },
+            verifier: Verifier::new(sources.clone()),
+            eyes,
             journal,
             turn: tokio::sync::Mutex::default(),
+            stale_after: config.stale_after,
             shutdown: shutdown.clone(),
         };
         let listener = TcpListener::bind(config.listen)
@@ -81,8 +137,24 @@ impl Server {
             let intake = Arc::clone(&ready);
             Box::pin(async move { intake.ready().await })
         });
-        let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready);
-        Ok(Self { listener, doors, poller, intake, healer: Arc::new(healer), nudges, config, shutdown })
+        let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
+        let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
+        let healer = Arc::new(healer);
+        Ok(Self {
+            listener,
+            doors,
+            poller,
+            intake,
+            healer,
+            socket,
+            operator,
+            nudges,
+            engines,
+            sources,
+            policies: on_file,
+            config,
+            shutdown,
+        })
     }
 
     /// Where alerts are taken in.
@@ -126,14 +198,33 @@ impl Server {
             healed
         };
         let shutdown = self.shutdown.clone();
+        let (engines, sources, policies) = (self.engines, self.sources, self.policies);
         let poll = async move {
-            tokio::select! { () = poll => {}, () = shutdown.requested() => {} }
+            let look = async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies)) };
+            tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
-        let (healed, served, ()) = tokio::join!(healer, doors, poll);
+        let people = self.socket.serve(self.operator, self.shutdown.clone());
+        let (healed, served, (), ()) = tokio::join!(healer, doors, poll, people);
         healed?;
         served?;
         info!("Stopped");
         Ok(())
+    }
+}
+
+/// Warns once of policies that do not wait for as long as the rules loaded in Prometheus may need; asks again until it answers.
+async fn warn_of_hasty_policies(sources: &Sources, policies: &[(PathBuf, Policy)]) {
+    for prometheus in &sources.prometheus {
+        // That it cannot be asked is said by whoever asks it what fires.
+        let doubts = loop {
+            match doubts(prometheus, policies).await {
+                Ok(doubts) => break doubts,
+                Err(_) => tokio::time::sleep(ASK_RULES_AGAIN).await,
+            }
+        };
+        for doubt in doubts {
+            tracing::warn!("{doubt}");
+        }
     }
 }
 
@@ -146,14 +237,20 @@ fn hear(intake: &Arc<Intake>) -> Hear {
     })
 }
 
-/// Who says yes or no, with the operator's settings.
-pub(crate) fn authoriser(config: &Config, engines: &Arc<Engines>, sources: &Sources) -> Authoriser {
-    Authoriser {
-        engines: Arc::clone(engines),
-        alertmanagers: sources.alertmanager.clone(),
-        drop: sources.drop.clone(),
+/// What the configuration lets Paramedic look at.
+pub(crate) fn world(config: &Config) -> anyhow::Result<World> {
+    Ok(World {
+        engines: Arc::new(Engines::connect(&config.docker)?),
+        sources: config.sources()?,
         ansible: config.ansible.clone().map(Arc::new),
-        halt_file: config.data.join("HALT"),
+    })
+}
+
+/// Who says yes or no, with the operator's settings.
+pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
+    Authoriser {
+        eyes: Arc::clone(eyes),
+        halt_file: config.data.join(halt::FILE),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
     }

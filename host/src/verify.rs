@@ -4,40 +4,64 @@
 //! action, and finds the alert neither pending nor firing, for as long as `stable` says. Alertmanager can say
 //! that an alert fires, never that it does not: it holds what it was told until that expires. So when it still lists an alert
 //! that Prometheus positively finds well, it lags, and Prometheus is believed.
-//! Without any Prometheus a container's own health check is the positive observation.
-//! Absent on purpose, for now: the policy's own probe (HTTP or PromQL). Its place is [`Verifier::look`], beside the detectors.
+//! A policy that has a probe of its own asks for more and for less: the probe has to pass, and no detector may say that it fires; what the
+//! detectors cannot tell, the probe tells. Where nobody watches for an alert, a container's own health check is the positive observation.
+//! Absent on purpose: a way to call something healed because it is not heard of any more.
 
+pub mod answers;
 mod detector;
+mod detectors;
+pub(crate) mod probe;
 mod selectors;
 
+use std::fmt;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::alert::Alert;
 use crate::clock::{Time, print_duration};
 use crate::incident::Verdict;
 use crate::look::sight::Sources;
-use crate::policy::Verify;
-use detector::Said;
+use crate::policy::{Probe, Verify};
+use detectors::Detectors;
 
 /// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
 /// A target that is seen down twice, so far apart, after it was started, is down.
 const DOWN_FOR: Duration = Duration::from_secs(4);
+/// How long one look at all detectors may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(30);
 /// How long one look at the target may take.
 const TARGET_WITHIN: Duration = Duration::from_secs(10);
+
+/// The eyes of verification: all that is ever looked at to tell whether an alert is over, but for the target itself. A simulated
+/// world can stand behind it.
+pub trait Detect: fmt::Debug + Send + Sync {
+    /// Asks every detector once about an alert; only what was seen of later than `since` counts.
+    fn look<'a>(&'a self, alert: &'a Alert, since: Time) -> BoxFuture<'a, Seen>;
+
+    /// Asks a policy's own probe once; only what is seen of later than `since` counts.
+    fn probe<'a>(&'a self, probe: &'a Probe, since: Time) -> BoxFuture<'a, Seen>;
+}
 
 /// What one look saw. The text says who said what, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Positively well.
     Healthy(String),
-    /// It fires, or is pending.
+    /// It fires; or the probe says no.
     Firing(String),
-    /// It cannot be told.
+    /// It cannot be told, and somebody says what may mean that it fires: it is pending, or an Alertmanager still lists it.
+    Suspect(String),
+    /// It cannot be told; nobody says that it fires.
     Unclear(String),
+    /// Nobody watches for it: every detector was asked, none has a rule for it, and none lists it. So it cannot be told either, unless
+    /// somebody else knows.
+    Unwatched(String),
 }
 
 /// The target of an action, as far as verification needs to know it.
@@ -73,44 +97,29 @@ pub struct Attempt<'a> {
 /// Looks whether an attempt helped.
 #[derive(Clone, Debug)]
 pub struct Verifier {
-    sources: Sources,
+    eyes: Arc<dyn Detect>,
     pause: Duration,
 }
 
 impl Verifier {
     /// One that looks at these sources.
     pub fn new(sources: Sources) -> Self {
-        Self { sources, pause: PAUSE }
+        Self::with(Arc::new(Detectors { sources }))
     }
 
-    /// Looks once, at all sources at the same time; only what was seen of later than `since` counts.
+    /// One that looks through these eyes.
+    pub fn with(eyes: Arc<dyn Detect>) -> Self {
+        Self { eyes, pause: PAUSE }
+    }
+
+    /// Looks once, at all detectors at the same time; only what was seen of later than `since` counts.
     pub async fn look(&self, alert: &Alert, since: Time) -> Seen {
-        let drop = &*self.sources.drop;
-        let prometheus = join_all(self.sources.prometheus.iter().map(|p| detector::look(p, alert, drop, since)));
-        let (said, listed) = tokio::join!(prometheus, self.listed(alert, since));
-        together(said, listed)
+        in_time("the detectors", self.eyes.look(alert, since)).await
     }
 
-    /// Whether an Alertmanager lists it as told again since then; the errors of those that cannot be asked.
-    async fn listed(&self, alert: &Alert, since: Time) -> Listed {
-        let drop = &*self.sources.drop;
-        let ask = self.sources.alertmanager.iter().map(|am| async move { (am.who(), am.same(&alert.labels, drop).await) });
-        let mut listed = Listed::default();
-        for (who, answer) in join_all(ask).await {
-            match answer {
-                Ok(alerts) if alerts.iter().any(|a| a.updated_at > since) => {
-                    listed.firing.get_or_insert_with(|| format!("{who} lists it, as it was told again since"));
-                }
-                Ok(_) => {}
-                Err(error) => listed.unclear.push(error.to_string()),
-            }
-        }
-        listed
-    }
-
-    /// Looks again and again: healed once it was positively well for `stable`; not healed when it fires at the end of `within`, or when its
-    /// target is seen down although it was started; else it cannot be told. Being well has to begin within `within`, and
-    /// may then last longer; so this takes at most `within + stable` and one look.
+    /// Looks again and again, from the end of `settle` on: healed once it was positively well for `stable`; not healed when it fires at the
+    /// end of `within`, or when its target is seen down although it was started; else it cannot be told. Being well has to begin within
+    /// `within`, and may then last longer; so this takes at most `within + stable` and one look.
     ///
     /// `target` says how the action's target is, `None` when that is not known or does not matter.
     pub async fn verify<F, Fut>(&self, attempt: &Attempt<'_>, settings: &Verify, target: F) -> (Verdict, String)
@@ -120,15 +129,18 @@ impl Verifier {
     {
         let mut watch = Watch::new(attempt.starts_target, settings.stable, Instant::now());
         let mut health = Health::default();
-        let within = settings.within.saturating_sub(Time::now().since(attempt.ended));
-        let end = Instant::now() + within;
+        let since = attempt.ended.plus(settings.settle);
+        tokio::time::sleep(since.since(Time::now()).min(settings.settle)).await;
+        let end = Instant::now() + attempt.ended.plus(settings.within).since(Time::now()).min(settings.within);
         loop {
             let look_at_target = async { tokio::time::timeout(TARGET_WITHIN, target()).await.ok().flatten() };
             let asked = Instant::now();
-            let (seen, state) = tokio::join!(self.look(attempt.alert, attempt.ended), look_at_target);
-            let seen = match &state {
-                Some(state) if self.sources.prometheus.is_empty() => health.judge(seen, state, attempt.begun),
-                _ => seen,
+            let look = self.look_with(settings.probe.as_ref(), attempt.alert, since);
+            let ((seen, probed), state) = tokio::join!(look, look_at_target);
+            let seen = match (probed, &state) {
+                (Some(probed), _) => with_probe(seen, probed),
+                (None, Some(state)) => health.judge(seen, state, attempt.begun),
+                (None, None) => seen,
             };
             tracing::debug!(alert = attempt.alert.name(), ?seen, ?state, "looked again");
             if let Some(verdict) = watch.take(seen, state.as_ref(), asked, Instant::now() >= end) {
@@ -137,41 +149,39 @@ impl Verifier {
             tokio::time::sleep(self.pause).await;
         }
     }
-}
 
-#[derive(Debug, Default)]
-struct Listed {
-    firing: Option<String>,
-    unclear: Vec<String>,
-}
-
-/// What all sources say together.
-fn together(said: Vec<Said>, listed: Listed) -> Seen {
-    let (mut healthy, mut unclear, mut without) = (None, Vec::new(), Vec::new());
-    for said in said {
-        match said {
-            Said::Firing(text) => return Seen::Firing(text),
-            Said::Healthy(text) => healthy = Some(text),
-            Said::Unclear(text) => unclear.push(text),
-            Said::NoRule(text) => without.push(text),
-        }
-    }
-    // Several Prometheus may share the work, so one without the rule says nothing; one that has it and cannot tell leaves it to one that can.
-    match (healthy, listed.firing) {
-        (Some(text), _) => Seen::Healthy(text),
-        (None, Some(text)) => Seen::Firing(text),
-        (None, None) => {
-            unclear.extend(without);
-            unclear.extend(listed.unclear);
-            if unclear.is_empty() {
-                unclear.push("no Prometheus that could tell is configured".to_owned());
+    /// The detectors and the probe at the same time.
+    async fn look_with(&self, probe: Option<&Probe>, alert: &Alert, since: Time) -> (Seen, Option<Seen>) {
+        let probed = async {
+            match probe {
+                Some(probe) => Some(in_time("the policy's probe", self.eyes.probe(probe, since)).await),
+                None => None,
             }
-            Seen::Unclear(unclear.join("; "))
-        }
+        };
+        tokio::join!(in_time("the detectors", self.eyes.look(alert, since)), probed)
     }
 }
 
-/// A container's own health check, where there is no Prometheus to ask.
+/// Each question has its own deadline; this is one for all those of a look.
+async fn in_time(who: &str, look: BoxFuture<'_, Seen>) -> Seen {
+    let late = |_| Seen::Unclear(format!("{who} gave no answer within {}", print_duration(LOOK_WITHIN)));
+    tokio::time::timeout(LOOK_WITHIN, look).await.unwrap_or_else(late)
+}
+
+/// With a probe it is well when the probe says so and no detector that can be asked says, or may mean, that it fires.
+fn with_probe(seen: Seen, probed: Seen) -> Seen {
+    match (seen, probed) {
+        (Seen::Firing(text), _) | (_, Seen::Firing(text)) => Seen::Firing(text),
+        (Seen::Suspect(text), _) => Seen::Suspect(text),
+        (Seen::Healthy(text), Seen::Healthy(yes)) => Seen::Healthy(format!("{yes}; {text}")),
+        (Seen::Unclear(text) | Seen::Unwatched(text), Seen::Healthy(yes)) => {
+            Seen::Healthy(format!("{yes}; no detector that can be asked says that it fires ({text})"))
+        }
+        (_, Seen::Unclear(why) | Seen::Suspect(why) | Seen::Unwatched(why)) => Seen::Unclear(why),
+    }
+}
+
+/// A container's own health check, where nobody else watches.
 #[derive(Debug, Default)]
 struct Health {
     /// It was seen not to be healthy since the action: so `healthy` is news.
@@ -188,8 +198,8 @@ impl Health {
         }
         let is_new = self.was_not || state.started.is_some_and(|started| started >= begun);
         match seen {
-            Seen::Unclear(_) if is_new && state.state == "running" => {
-                Seen::Healthy("no Prometheus is configured; the container's own health check passes since the action".to_owned())
+            Seen::Unwatched(nobody) if is_new && state.state == "running" => {
+                Seen::Healthy(format!("{nobody}; the container's own health check passes since the action"))
             }
             seen => seen,
         }
@@ -230,7 +240,9 @@ impl Watch {
         let lasted = print_duration(at.saturating_duration_since(self.started));
         Some(match seen {
             Seen::Firing(text) => (Verdict::NotHealed, format!("after {lasted}: {text}")),
-            Seen::Healthy(text) | Seen::Unclear(text) => (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}")),
+            Seen::Healthy(text) | Seen::Suspect(text) | Seen::Unclear(text) | Seen::Unwatched(text) => {
+                (Verdict::Unclear, format!("after {lasted} it cannot be told: {text}"))
+            }
         })
     }
 
@@ -248,6 +260,7 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn healthy() -> Seen {
@@ -258,6 +271,9 @@ mod tests {
     }
     fn unclear() -> Seen {
         Seen::Unclear("P cannot be reached".to_owned())
+    }
+    fn unwatched() -> Seen {
+        Seen::Unwatched("nobody watches".to_owned())
     }
     fn target(state: &str, health: Option<&str>, started: i64) -> TargetState {
         TargetState { state: state.to_owned(), health: health.map(str::to_owned), started: Some(Time(started)) }
@@ -312,30 +328,102 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_is_believed_before_a_lagging_alertmanager() {
-        let lists = || Listed { firing: Some("A lists it".to_owned()), unclear: Vec::new() };
-        let well = || Said::Healthy("P".to_owned());
-        let fires = || Said::Firing("Q".to_owned());
-        let blind = || Said::Unclear("R".to_owned());
-        assert_eq!(together(vec![well()], lists()), Seen::Healthy("P".to_owned()));
-        assert_eq!(together(vec![well(), fires()], Listed::default()), Seen::Firing("Q".to_owned()));
-        assert_eq!(together(vec![blind()], lists()), Seen::Firing("A lists it".to_owned()));
-        assert_eq!(together(vec![blind(), well()], Listed::default()), Seen::Healthy("P".to_owned()));
-        // An Alertmanager that lists nothing is no proof of anything.
-        assert_eq!(together(vec![blind()], Listed::default()), Seen::Unclear("R".to_owned()));
-        assert!(matches!(together(Vec::new(), Listed::default()), Seen::Unclear(text) if text.contains("configured")));
+    fn a_probe_speaks_where_detectors_cannot_and_never_against_them() {
+        let suspect = || Seen::Suspect("P says it is pending".to_owned());
+        let (yes, no) = (|| Seen::Healthy("yes".to_owned()), || Seen::Firing("no".to_owned()));
+        assert_eq!(with_probe(firing(), yes()), firing());
+        assert_eq!(with_probe(suspect(), yes()), suspect());
+        for seen in [healthy(), unclear(), unwatched()] {
+            assert!(matches!(with_probe(seen.clone(), yes()), Seen::Healthy(text) if text.starts_with("yes; ")), "{seen:?}");
+            assert_eq!(with_probe(seen.clone(), no()), no(), "{seen:?}");
+            assert_eq!(with_probe(seen.clone(), unclear()), unclear(), "{seen:?}");
+        }
     }
 
     #[test]
     fn a_health_check_counts_only_when_it_is_news() {
-        let judge = |health: &mut Health, state: &TargetState| health.judge(unclear(), state, Time(1_000));
+        let judge = |health: &mut Health, state: &TargetState| health.judge(unwatched(), state, Time(1_000));
         let fresh = &mut Health::default();
-        assert_eq!(judge(fresh, &target("running", Some("healthy"), 999)), unclear());
-        assert_eq!(judge(fresh, &target("running", None, 1_000)), unclear());
+        assert_eq!(judge(fresh, &target("running", Some("healthy"), 999)), unwatched());
+        assert_eq!(judge(fresh, &target("running", None, 1_000)), unwatched());
         assert!(matches!(judge(fresh, &target("running", Some("healthy"), 1_000)), Seen::Healthy(_)));
-        assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unclear());
+        assert_eq!(judge(fresh, &target("running", Some("unhealthy"), 999)), unwatched());
         assert!(matches!(judge(fresh, &target("running", Some("healthy"), 999)), Seen::Healthy(_)));
-        // What still fires is not outvoted.
+        // What still fires is not outvoted, and who cannot tell is not spoken for.
+        for seen in [unclear(), Seen::Suspect("A still lists it".to_owned())] {
+            assert_eq!(fresh.judge(seen.clone(), &target("running", Some("healthy"), 1_000), Time(1_000)), seen);
+        }
         assert_eq!(fresh.judge(firing(), &target("running", Some("healthy"), 1_000), Time(1_000)), firing());
+    }
+
+    /// Says what it is told to, and when it was asked.
+    #[derive(Debug, Default)]
+    struct Scripted {
+        say: Option<Seen>,
+        asked: std::sync::Mutex<Vec<(Time, Time)>>,
+    }
+
+    impl Detect for Scripted {
+        fn look<'a>(&'a self, _: &'a Alert, since: Time) -> BoxFuture<'a, Seen> {
+            Box::pin(async move {
+                self.asked.lock().unwrap().push((Time::now(), since));
+                match &self.say {
+                    Some(seen) => seen.clone(),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+        fn probe<'a>(&'a self, _: &'a Probe, _: Time) -> BoxFuture<'a, Seen> {
+            Box::pin(std::future::ready(Seen::Firing("the probe says no".to_owned())))
+        }
+    }
+
+    async fn verify(eyes: &Arc<Scripted>, settings: &Verify) -> ((Verdict, String), Duration) {
+        let _clock = crate::clock::Simulated::begin(Time(1_000_000));
+        let alert = Alert {
+            family: crate::alert::Family::Prometheus,
+            status: crate::alert::Status::Firing,
+            labels: crate::alert::Labels::new(),
+            annotations: crate::alert::Labels::new(),
+            starts_at: Time(0),
+            ends_at: None,
+            generator_url: String::new(),
+            fingerprint: None,
+        };
+        let attempt = Attempt { alert: &alert, begun: Time(999_000), ended: Time(1_000_000), starts_target: true };
+        let begun = Instant::now();
+        let verdict = Verifier::with(Arc::clone(eyes) as Arc<dyn Detect>).verify(&attempt, settings, || async { None }).await;
+        (verdict, begun.elapsed())
+    }
+
+    fn scripted(say: Option<Seen>) -> Arc<Scripted> {
+        Arc::new(Scripted { say, ..Scripted::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_looked_at_before_it_has_settled() {
+        let settings = Verify { settle: Duration::from_secs(20), ..Verify::default() };
+        let eyes = scripted(Some(healthy()));
+        let ((verdict, _), took) = verify(&eyes, &settings).await;
+        assert_eq!(verdict, Verdict::Healed);
+        assert!(took >= Duration::from_secs(50) && took <= Duration::from_secs(53), "{took:?}");
+        let asked = eyes.asked.lock().unwrap();
+        assert!(asked.iter().all(|(at, since)| *at >= Time(1_020_000) && *since == Time(1_020_000)), "{asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn eyes_that_never_answer_cost_no_more_than_the_deadline() {
+        let ((verdict, text), took) = verify(&scripted(None), &Verify::default()).await;
+        assert_eq!(verdict, Verdict::Unclear);
+        assert!(text.contains("the detectors gave no answer within 30.0 s"), "{text}");
+        assert!(took <= Duration::from_secs(180) + LOOK_WITHIN + PAUSE, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_fails_at_the_end_means_not_healed() {
+        let settings = Verify { probe: Some(Probe::Promql("x == 1".to_owned())), ..Verify::default() };
+        let ((verdict, text), _) = verify(&scripted(Some(healthy())), &settings).await;
+        assert_eq!(verdict, Verdict::NotHealed);
+        assert!(text.contains("the probe says no"), "{text}");
     }
 }

@@ -51,6 +51,7 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:6001");
     assert_eq!(config.data, fixtures().join("good/state"));
     assert_eq!(config.plugins, Path::new("/opt/plugins"));
+    assert_eq!(config.operator.socket, Some("/run/paramedic/operator.sock".into()));
     assert_eq!(config.identity.drop, ["replica"]);
     assert_eq!(config.journal.keep, Keep::Forever);
     assert_eq!(config::Config::default().journal.keep, Keep::For(Duration::from_secs(90 * 86_400)));
@@ -73,6 +74,9 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(names, ["zz-first", "aa-second"]);
     let first = &policies[0].policy;
     assert_eq!(first.mode, Mode::Enforce);
+    assert_eq!(first.approve.within, Duration::from_secs(3600));
+    let approvers: Vec<_> = first.approvers.iter().flatten().map(ToString::to_string).collect();
+    assert_eq!(approvers, ["alice", "uid 1000", "group ops"]);
     assert_eq!(
         first.settings,
         serde_json::json!({"then_playbook": "restart-nginx.yml", "tries": 2, "on": "yes", "list": [1, null, true]})

@@ -14,7 +14,7 @@ use crate::host::Setup;
 use crate::programs::reqwest_client;
 
 /// The server as it ships, from the folder in which this test was built.
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let path = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("paramedic");
     assert!(path.exists(), "{} is missing: `make build` makes it", path.display());
     path

@@ -3,12 +3,15 @@
 
 use std::io::Read as _;
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use paramedic::action::{Action, ContainerName, DockerVerb, Ending, Outcome, Target};
 use paramedic::clock::Time;
-use paramedic::execute::docker::{carry, find_out};
+use paramedic::execute::{RealHands, docker as execute};
+use paramedic::look::World;
 use paramedic::look::docker::{Container, Engines, LookError, Settings};
+use paramedic::look::sight::Sources;
 
 use crate::engine::{Patient, docker, engines};
 
@@ -22,6 +25,19 @@ async fn look(patient: &Patient) -> Container {
 async fn authorised(verb: DockerVerb, patient: &Patient, grace_seconds: Option<u32>) -> Action {
     let Container { target, id, started_at, .. } = look(patient).await;
     Action::Docker { verb, target, container: id, started_at, grace_seconds }
+}
+
+fn world(engines: &Engines) -> World {
+    World { engines: Arc::new(engines.clone()), sources: Sources::default(), ansible: None }
+}
+
+async fn carry(engines: &Engines, action: &Action, deadline: Duration) -> Outcome {
+    let hands = RealHands { engines: Arc::new(engines.clone()), ansible: None, runs: "runs".into() };
+    execute::carry(&world(engines), &hands, action, deadline).await
+}
+
+async fn find_out(engines: &Engines, action: &Action, begun_at: Time) -> Outcome {
+    execute::find_out(&world(engines), action, begun_at).await
 }
 
 async fn act(verb: DockerVerb, patient: &Patient) -> Outcome {

@@ -10,16 +10,16 @@ use crate::engine::{Patient, docker};
 use crate::host::{Host, Setup};
 use crate::programs::{Exporter, Program, reqwest_client, start_alertmanager, start_prometheus};
 
-const DOWN: &str = "up_in_truth 0\n";
-const WELL: &str = "up_in_truth 1\n";
+pub const DOWN: &str = "up_in_truth 0\n";
+pub const WELL: &str = "up_in_truth 1\n";
 
-fn rule(container: &str) -> String {
+pub fn rule(container: &str) -> String {
     format!("  - {{alert: Down, expr: up_in_truth == 0, for: 1s, labels: {{container: {container}, severity: critical}}}}")
 }
 
 /// A container that runs, and a witness who listens to the engine's events about it: the engine remembers only its last 256.
-struct Service {
-    patient: Patient,
+pub(crate) struct Service {
+    pub(crate) patient: Patient,
     events: tempfile::NamedTempFile,
     witness: Child,
 }
@@ -38,7 +38,7 @@ impl Drop for Service {
     }
 }
 
-fn service() -> Service {
+pub(crate) fn service() -> Service {
     let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
     let events = tempfile::NamedTempFile::new().unwrap();
     let filter = format!("container={}", patient.id);
@@ -57,20 +57,20 @@ fn service() -> Service {
     service
 }
 
-fn heard(service: &Service) -> String {
+pub fn heard(service: &Service) -> String {
     std::fs::read_to_string(service.events.path()).unwrap()
 }
 
-fn labels(patient: &Patient) -> serde_json::Value {
+pub(crate) fn labels(patient: &Patient) -> serde_json::Value {
     json!({ "alertname": "Down", "container": patient.name })
 }
 
 /// How often the engine was asked to restart it, by its own word.
-fn restarts(service: &Service) -> usize {
+pub(crate) fn restarts(service: &Service) -> usize {
     heard(service).lines().filter(|action| *action == "restart").count()
 }
 
-async fn until_restarted(patient: &Service, times: usize, seconds: u64) {
+pub(crate) async fn until_restarted(patient: &Service, times: usize, seconds: u64) {
     for _ in 0..seconds * 5 {
         if restarts(patient) >= times {
             return;

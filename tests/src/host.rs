@@ -110,9 +110,24 @@ impl Host {
 
     /// Stops it, keeps its journal, and starts it again.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start_again().await;
+    }
+
+    /// Stops it, and keeps its journal.
+    pub async fn stop(&mut self) {
         self.shutdown.request();
         (&mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Starts it again after a stop.
+    pub async fn start_again(&mut self) {
         (self.url, self.shutdown, self.task) = open(&self.config).await;
+    }
+
+    /// Its `paramedic.yaml`.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Its data folder.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
 const FLOORS: [&[&str]; 7] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
-    &["journal", "look"],
+    &["halt", "journal", "look"],
     &["receive", "decide", "authorise", "execute", "verify"],
-    &["healer"],
-    &["config"],
-    &["server", "api"],
+    &["healer", "operate"],
+    &["config", "api"],
+    &["server"],
     &["cli"],
 ];
 

@@ -3,7 +3,7 @@
 use paramedic::action::{Action, DockerVerb, Ending, Outcome, Proposal};
 use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status, Via};
 use paramedic::clock::Time;
-use paramedic::incident::{Answer, Closing, Decision, Event, Incident, Mode, Phase, Rule, Step, Trigger, Verdict};
+use paramedic::incident::{Answer, Closing, Decision, Due, Event, Incident, Mode, Phase, Rule, Step, Trigger, Verdict};
 
 fn alert(status: Status) -> Alert {
     Alert {
@@ -166,7 +166,7 @@ fn a_refusal_escalates_and_a_hold_rests_with_what_was_wanted() {
     assert_eq!(next(&[opened(), asked(Trigger::Alert), acts(), refused]), Step::Escalate("no grant".to_owned()));
     let held = Event::Held { rule: Rule::Silenced, message: String::new(), until: None };
     let incident = after(&[opened(), asked(Trigger::Alert), acts(), held]);
-    assert_eq!(incident.next(), Step::Rest { until: None, then: Some(Trigger::HoldOver) });
+    assert_eq!(incident.next(), Step::Rest { until: None, then: Some(Due::Ask(Trigger::HoldOver)) });
     assert!(matches!(&incident.phase, Phase::Held { proposals, rule: Rule::Silenced, .. } if *proposals == [wish()]));
 }
 

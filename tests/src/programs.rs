@@ -55,6 +55,13 @@ impl Program {
         Ok(())
     }
 
+    /// Gives a Prometheus other rules, and lets it read them.
+    pub async fn reload(&self, rules: &str) -> Result<()> {
+        std::fs::write(self.folder.path().join("rules.yml"), rule_file(rules))?;
+        reqwest_client().post(format!("{}/-/reload", self.url)).send().await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Ends it at once, as a power cut would.
     pub async fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
@@ -93,16 +100,21 @@ pub async fn start_prometheus(rules: &str, targets: &[&Exporter], alertmanager: 
         targets.join(", ")
     );
     std::fs::write(folder.path().join("prometheus.yml"), config)?;
-    std::fs::write(folder.path().join("rules.yml"), format!("groups:\n- name: test\n  rules:\n{rules}\n"))?;
+    std::fs::write(folder.path().join("rules.yml"), rule_file(rules))?;
     Program::start_new("prometheus", folder, |folder, port| {
         vec![
             format!("--config.file={}", folder.join("prometheus.yml").display()),
             format!("--storage.tsdb.path={}", folder.join("data").display()),
             format!("--web.listen-address=127.0.0.1:{port}"),
             "--rules.alert.resend-delay=1s".to_owned(),
+            "--web.enable-lifecycle".to_owned(),
         ]
     })
     .await
+}
+
+fn rule_file(rules: &str) -> String {
+    if rules.trim().is_empty() { "groups: []\n".to_owned() } else { format!("groups:\n- name: test\n  rules:\n{rules}\n") }
 }
 
 /// Starts Alertmanager; `more` is YAML at the top of its configuration, such as `inhibit_rules`.

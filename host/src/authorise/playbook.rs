@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::action::{Action, InventoryHost, Proposal, Target};
 use crate::incident::Rule;
-use crate::look::inventory;
+use crate::look::{Eyes, Unfit};
 use crate::policy::grants::PlaybookGrant;
 
 use super::{Claim, Stop};
@@ -26,31 +26,19 @@ impl No {
 
 /// Checks name, grant, host and variables, in the order in which an operator would ask.
 pub(super) async fn action(
-    ansible: Option<&inventory::Settings>,
+    eyes: &dyn Eyes,
     claim: Claim<'_>,
     about: &Target,
     name: &str,
     host: Option<&str>,
     variables: &[(String, String)],
 ) -> Result<Action, No> {
-    let Some(ansible) = ansible else {
-        return Err(No::Ever(Rule::InvalidPlaybook, "no playbooks are configured: add an `ansible` section".to_owned()));
-    };
     let host = host_of(claim, about, name, host)?;
     let grant = claim.policy.grants.playbook(name, &host).ok_or_else(|| not_granted(claim, name, &host))?;
-    inventory::playbook_path(ansible, name).map_err(|why| No::Ever(Rule::InvalidPlaybook, why))?;
-    let Some(profile) = ansible.profiles.get(&grant.profile) else {
-        let message = format!("ansible profile `{}` is not configured: add it under ansible.profiles", grant.profile);
-        return Err(No::Ever(Rule::InvalidPlaybook, message));
-    };
-    match inventory::knows(ansible, profile, &host).await {
-        Ok(true) => {}
-        Ok(false) => {
-            let message = format!("the inventory of profile `{}` does not know the host {host}", grant.profile);
-            return Err(No::Ever(Rule::UnknownInventoryHost, message));
-        }
-        Err(error) => return Err(No::Now(format!("the inventory cannot be read: {error}"))),
-    }
+    eyes.playbook(name, &grant.profile, &host).await.map_err(|unfit| match unfit {
+        Unfit::Never(rule, message) => No::Ever(rule, message),
+        Unfit::Unknown(message) => No::Now(message),
+    })?;
     let variables = checked(grant, variables)?;
     Ok(Action::Playbook { name: name.to_owned(), about: about.clone(), host, profile: grant.profile.clone(), variables })
 }

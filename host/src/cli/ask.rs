@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded, Question};
 use crate::incident::{Answer, Decision, Event, Incident, Mode, TargetView, Trigger, timeline};
-use crate::look::docker::Engines;
+use crate::look::Eyes;
 use crate::receive::webhook;
 use crate::server;
 use crate::telemetry::clean;
@@ -60,11 +60,11 @@ impl Ask {
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
         let decider = Decider::new(loaded, sandbox, config.data.join("plugins"));
-        let engines = Arc::new(Engines::connect(&config.docker)?);
-        let authoriser = server::authoriser(&config, &engines, &config.sources()?);
+        let eyes: Arc<dyn Eyes> = Arc::new(server::world(&config)?);
+        let authoriser = server::authoriser(&config, &eyes);
         let mut replies = Vec::new();
         for alert in read_alerts(&self.alert)? {
-            replies.push(reply(&config, &decider, &authoriser, &engines, alert).await);
+            replies.push(reply(&config, &decider, &authoriser, &*eyes, alert).await);
         }
         if self.output == Output::Json {
             json(&replies)?;
@@ -91,23 +91,20 @@ impl Reply {
         line(format!("  targets: {}", if self.targets.is_empty() { "none known".to_owned() } else { self.targets.join(", ") }));
         let shown = self.policies.iter().filter(|considered| tree || !considered.says.starts_with("does not match"));
         for considered in shown {
-            let mode = if considered.mode == Mode::Enforce { "enforce" } else { "observe" };
-            line(format!("  {} ({mode}): {}", considered.policy, considered.says));
+            line(format!("  {} ({}): {}", considered.policy, considered.mode.word(), considered.says));
         }
         line(format!("  => {}", self.verdict));
     }
 }
 
-async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engines: &Engines, alert: Alert) -> Reply {
+async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, eyes: &dyn Eyes, alert: Alert) -> Reply {
     let now = Time::now();
     let id = IncidentId { key: Key::of(alert.family, &alert.labels, &config.identity.drop), n: 1 };
     let name = clean(alert.name(), 120);
-    let hosts: Vec<_> = engines.hosts().cloned().collect();
-    let resolved = config.targets.resolve(&alert.labels, &hosts);
+    let resolved = config.targets.resolve(&alert.labels, &eyes.hosts());
     let mut targets = Vec::new();
     for (target, inventory_host) in resolved.targets {
-        let state =
-            engines.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
+        let state = eyes.container(&target).await.map_or("unknown".to_owned(), |c| c.map_or("missing".to_owned(), |c| c.state));
         targets.push(TargetView { target, inventory_host, state });
     }
     let opened = Event::Opened { alert, via: Via::Webhook };
@@ -125,7 +122,7 @@ async fn reply(config: &Config, decider: &Decider, authoriser: &Authoriser, engi
     for answer in answers {
         incident.apply(incident.seq + 1, now, &Event::Decided(answer.clone()));
         if let (Some(owner), Ok(decision)) = (&incident.owner, &answer.decision) {
-            let loaded = decider.policy(&owner.policy).filter(|_| answer.mode == Mode::Enforce);
+            let loaded = decider.policy(&owner.policy).filter(|_| answer.mode.takes());
             if let Some(loaded) = loaded {
                 reply.verdict = verdict(authoriser, &incident, loaded, decision).await;
             }
@@ -155,7 +152,8 @@ async fn verdict(authoriser: &Authoriser, incident: &Incident, loaded: &Loaded, 
     match authoriser.check(claim, proposals).await {
         Ok(actions) => {
             let all: Vec<String> = actions.iter().map(ToString::to_string).collect();
-            format!("would do {} (brakes are not looked at here)", all.join(", then "))
+            let first = if loaded.policy.mode == Mode::Approve { ", once a person approves it" } else { "" };
+            format!("would do {}{first} (brakes are not looked at here)", all.join(", then "))
         }
         Err(Stop::Refused { rule, message, .. }) => format!("REFUSED [{rule}]: {}", clean(&message, 600)),
         Err(Stop::Held { rule, message, .. }) => format!("HELD [{rule}]: {}", clean(&message, 600)),

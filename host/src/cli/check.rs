@@ -10,13 +10,15 @@ use crate::decide::sandbox::Sandbox;
 use crate::incident::Mode;
 use crate::look::docker::Engines;
 use crate::server;
+use crate::verify::answers::doubts;
 
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArg,
-    /// Also ask every engine, Prometheus and Alertmanager whether it answers
+    /// Also ask every engine, Prometheus and Alertmanager whether it answers, and whether every policy waits for as long as its rules
+    /// may need; exit code 1 when one does not answer
     #[arg(long)]
     online: bool,
     /// For people or for programs
@@ -30,18 +32,24 @@ impl Check {
             Ok(read) => read,
             Err(problems) => return self.bad(&problems.to_string()),
         };
+        let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let sandbox = Sandbox::new(None)?;
         let loaded = match server::load(&sandbox, &config.plugins, policies, None).await {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),
         };
-        let mut unreachable = Vec::new();
+        let (mut unreachable, mut warnings) = (Vec::new(), Vec::new());
         if self.online {
+            let sources = config.sources()?;
+            for prometheus in &sources.prometheus {
+                // One that cannot be asked is told of below.
+                warnings.extend(doubts(prometheus, &written).await.unwrap_or_default());
+            }
             let engines = Engines::connect(&config.docker)?;
             for host in engines.hosts() {
                 unreachable.extend(engines.reachable(host).await.err().map(|error| error.to_string()));
             }
-            let poller = crate::receive::poll::Poller::new(&config.sources()?, config.poll.interval);
+            let poller = crate::receive::poll::Poller::new(&sources, config.poll.interval);
             unreachable
                 .extend(poller.once().await.into_iter().filter_map(|(_, _, listed)| listed.err()).map(|error| error.to_string()));
         }
@@ -50,10 +58,16 @@ impl Check {
                 .iter()
                 .map(|l| value!({ "name": l.policy.name, "mode": l.policy.mode, "plugin": l.policy.plugin.file, "sha256": l.plugin.digest() }))
                 .collect();
-            json(&value!({ "ok": unreachable.is_empty(), "policies": policies, "unreachable": unreachable }))?;
+            json(
+                &value!({ "ok": unreachable.is_empty(), "policies": policies, "unreachable": unreachable, "warnings": warnings }),
+            )?;
         } else {
             for policy in &loaded {
-                let mode = if policy.policy.mode == Mode::Enforce { "acts" } else { "only observes" };
+                let mode = match policy.policy.mode {
+                    Mode::Enforce => "acts",
+                    Mode::Approve => "acts once a person approves",
+                    Mode::Observe => "only observes",
+                };
                 line(format!(
                     "ok  {} {mode}, asks {} ({})",
                     policy.policy.name,
@@ -66,6 +80,9 @@ impl Check {
                     "No policies in {}: alerts are written down and nothing is done about them.",
                     config.policies.display()
                 ));
+            }
+            for warning in &warnings {
+                note(format!("warning: {warning}"));
             }
             for problem in &unreachable {
                 note(format!("unreachable: {problem}"));

@@ -1,4 +1,4 @@
-//! `paramedic incident list|show`
+//! `paramedic incident list|show`, and the commands of people, which are in `verdict`.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,28 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::output::{bold, json, line, note, table};
-use super::{DataArg, End, Output};
+use super::{DataArg, End, Output, verdict};
 use crate::clock::{Time, print_duration};
 use crate::incident::timeline::{self, Line};
-use crate::incident::{Closing, Incident};
+use crate::incident::{Closing, Incident, Phase};
+use crate::operate::Awaiting;
 use crate::telemetry::clean;
 
-/// List incidents, or tell the story of one
+/// List incidents, tell the story of one, or say what shall become of it
 #[derive(Debug, Subcommand)]
 pub enum IncidentCommand {
     /// List incidents, the newest first
     List(List),
     /// Tell the story of one incident: what was said, by whom, what was allowed, done and seen
     Show(Show),
+    /// Say yes to what a policy in mode `approve` wants to do
+    Approve(verdict::Approve),
+    /// Say no to it: nothing is done, and the policy is asked again
+    Deny(verdict::Verdict),
+    /// Ask the policy again, also about what is escalated, held, or had long been firing when it was first seen
+    Retry(verdict::Verdict),
+    /// Close it: this firing is left to people
+    Close(verdict::Verdict),
 }
 
 /// List incidents, the newest first
@@ -63,6 +72,8 @@ pub(super) struct Summary {
     opened_at: String,
     updated_at: String,
     closed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaiting: Option<Awaiting>,
 }
 
 impl Summary {
@@ -79,6 +90,7 @@ impl Summary {
             opened_at: incident.opened_at.to_string(),
             updated_at: incident.updated_at.to_string(),
             closed_at: incident.is_closed().then(|| incident.updated_at.to_string()),
+            awaiting: Awaiting::of(incident),
         }
     }
 }
@@ -88,14 +100,19 @@ fn ending(closing: Closing) -> &'static str {
         Closing::Healed => "healed",
         Closing::Cleared => "cleared",
         Closing::Person => "person",
+        Closing::Stale => "stale",
     }
 }
 
 impl IncidentCommand {
-    pub(super) fn run(self) -> anyhow::Result<End> {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
         match self {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
+            Self::Approve(approve) => approve.run().await,
+            Self::Deny(verdict) => verdict.run("deny").await,
+            Self::Retry(verdict) => verdict.run("retry").await,
+            Self::Close(verdict) => verdict.run("close").await,
         }
     }
 }
@@ -118,8 +135,19 @@ impl List {
         let now = Time::now();
         let rows: Vec<Vec<String>> = incidents.iter().map(|incident| row(incident, now)).collect();
         table(&["ID", "STATE", "ALERT", "TARGET", "POLICY", "ATTEMPTS", "OPENED"], &rows);
+        incidents.iter().filter_map(|incident| how_to_answer(incident, now)).for_each(note);
         Ok(End::Fine)
     }
+}
+
+/// For an incident that waits for a yes or a no: the command to type.
+fn how_to_answer(incident: &Incident, now: Time) -> Option<String> {
+    let Phase::Awaiting { digest, until, .. } = &incident.phase else { return None };
+    let (id, digest) = (&incident.id, digest.get(..12).unwrap_or(digest));
+    let left = print_duration(until.since(now));
+    Some(format!(
+        "waits for a person for another {left}: paramedic incident approve {id} --digest {digest} --reason '...' (or: deny {id} --reason '...')"
+    ))
 }
 
 fn row(incident: &Incident, now: Time) -> Vec<String> {
@@ -173,5 +201,9 @@ fn print(incident: &Incident, lines: &[Line]) {
         for detail in &entry.details {
             line(format!("              | {detail}"));
         }
+    }
+    if let Some(how) = how_to_answer(incident, Time::now()) {
+        line("");
+        line(how);
     }
 }

@@ -10,9 +10,10 @@ use crate::action::DockerHost;
 use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
-use crate::policy::Policy;
 use crate::policy::brakes::PerWindow;
 use crate::policy::grants::PlaybookGrant;
+use crate::policy::{Policy, Probe, Verify};
+use crate::verify::probe::looks_back;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -76,6 +77,45 @@ impl<'a> Checks<'a> {
         }
     }
 
+    fn verify(&mut self, verify: &Verify) {
+        let Verify { within, stable, settle, probe } = verify;
+        self.length("verify.within", *within, Duration::from_secs(1), DAY);
+        self.length("verify.stable", *stable, Duration::ZERO, DAY);
+        self.length("verify.settle", *settle, Duration::ZERO, DAY);
+        let shown = print_duration(*within);
+        if stable >= within {
+            let message = format!("nothing can be well for {} within {shown}", print_duration(*stable));
+            self.wrong("verify", message, "make `stable` shorter than `within` (defaults: stable 30s, within 3m)");
+        }
+        if settle >= within {
+            let message = format!("nothing counts for {}, and being well has to begin within {shown}", print_duration(*settle));
+            self.wrong("verify.settle", message, "make `settle` shorter than `within` (defaults: settle 0s, within 3m)");
+        }
+        let Some(Probe::Promql(promql)) = probe else { return };
+        match looks_back(promql) {
+            Err(why) => {
+                let hint = "write an expression over series that has a result while all is well, such as `up{job=\"web\"} == 1`";
+                self.wrong(
+                    "verify.probe.promql",
+                    format!("the expression {why}, so that nothing can prove its result to be new"),
+                    hint,
+                );
+            }
+            Ok(back) if back + *settle >= *within => {
+                let message = format!(
+                    "the expression looks {} back, which is all to be after the action, within {shown}",
+                    print_duration(back)
+                );
+                self.wrong(
+                    "verify.probe.promql",
+                    message,
+                    "give it a shorter range, or make `within` longer than range and `settle` together",
+                );
+            }
+            Ok(_) => {}
+        }
+    }
+
     fn rate(&mut self, path: &str, rate: PerWindow) {
         if rate.limit == 0 {
             self.wrong(
@@ -103,6 +143,14 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
         let hint = "remove one of the two: with a token nobody is unauthenticated";
         checks.wrong("auth.allow_unauthenticated", "both a token and no token are asked for", hint);
     }
+    if let Some(group) = &config.operator.group
+        && config.operator.path(&config.data).starts_with(&config.data)
+    {
+        let hint = "name a place outside of it: `operator: {socket: /run/paramedic/operator.sock, group: ...}`; the folder is made if it is missing";
+        let message =
+            format!("group `{}` cannot reach a socket in the data folder, which is the server's alone", group.escape_debug());
+        checks.wrong("operator.group", message, hint);
+    }
     if config.brakes.concurrent == 0 {
         checks.wrong(
             "brakes.concurrent",
@@ -115,6 +163,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
+    checks.length("stale_after", config.stale_after, Duration::from_secs(60), DAY * 365);
     checks.length("shutdown_within", config.shutdown_within, Duration::from_secs(1), Duration::from_secs(3600));
     if let Keep::For(keep) = config.journal.keep {
         checks.length("journal.keep", keep, DAY, DAY * 36_500);
@@ -143,21 +192,17 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
         checks.wrong("settings", "settings have to be a mapping", "write `settings: {}` or leave the key out");
     }
     checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
-    checks.length("verify.within", policy.verify.within, Duration::from_secs(1), DAY);
-    checks.length("verify.stable", policy.verify.stable, Duration::ZERO, DAY);
-    if policy.verify.stable >= policy.verify.within {
-        let message = format!(
-            "nothing can be well for {} within {}",
-            print_duration(policy.verify.stable),
-            print_duration(policy.verify.within)
-        );
-        checks.wrong("verify", message, "make `stable` shorter than `within` (defaults: stable 30s, within 3m)");
-    }
+    checks.verify(&policy.verify);
     if let Some(cooldown) = policy.brakes.cooldown {
         checks.length("brakes.cooldown", cooldown, Duration::ZERO, DAY);
     }
     if let Some(attempts) = policy.brakes.attempts {
         checks.rate("brakes.attempts", attempts);
+    }
+    checks.length("approve.within", policy.approve.within, Duration::from_secs(60), DAY);
+    if policy.approvers.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "name somebody, such as `approvers: [alice, group ops]`, or leave the key out: then whoever may use the operator's socket";
+        checks.wrong("approvers", "with an empty list nobody can ever say yes", hint);
     }
     if let Some(age) = policy.max_age {
         checks.length("max_age", age, Duration::from_secs(1), DAY * 365);
@@ -189,6 +234,10 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
+    }
+    if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
+        let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";
+        checks.wrong("verify.probe.promql", "there is no Prometheus to ask", hint);
     }
     for (i, grant) in policy.grants.ansible.iter().enumerate() {
         checks.playbook(config, &format!("grants.ansible[{i}]"), grant);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{BoxFuture, FutureExt};
 use serde::Serialize;
 use serde_json::Value;
 use wasmtime::component::ResourceTableError;
@@ -37,6 +38,32 @@ pub struct Manifest {
     pub actions: Vec<Kind>,
     /// JSON Schema of the policy's settings; `None` if it takes none.
     pub settings_schema: Option<Value>,
+}
+
+/// Who can be asked: a loaded plugin, or what stands in for one in a simulation.
+pub trait Judge: std::fmt::Debug + Send + Sync {
+    /// SHA-256 of its file, in hex.
+    fn digest(&self) -> &str;
+
+    /// What it says about itself.
+    fn manifest(&self) -> &Manifest;
+
+    /// Asks it one question. Always answers.
+    fn decide<'a>(&'a self, brief: &'a Brief, limits: &'a Limits) -> BoxFuture<'a, Ruling>;
+}
+
+impl Judge for Plugin {
+    fn digest(&self) -> &str {
+        self.digest()
+    }
+
+    fn manifest(&self) -> &Manifest {
+        self.manifest()
+    }
+
+    fn decide<'a>(&'a self, brief: &'a Brief, limits: &'a Limits) -> BoxFuture<'a, Ruling> {
+        self.decide(brief, limits).boxed()
+    }
 }
 
 /// A plugin that was loaded, checked, and can be asked.

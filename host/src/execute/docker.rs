@@ -5,14 +5,16 @@
 //! carries on with what it was asked although its client has gone. Nothing here is ever repeated.
 //! Absent on purpose: kill, remove, exec, create; and any name in a URL that is not a [`ContainerId`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
 use bollard::query_parameters::{RestartContainerOptionsBuilder, StopContainerOptionsBuilder};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::action::{Action, ContainerId, DockerVerb, Ending, Outcome, Target};
+use super::Hands;
+use crate::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, Outcome, Target};
 use crate::clock::{Time, print_duration};
+use crate::look::Eyes;
 use crate::look::docker::{Container, Engines, LookError};
 use crate::telemetry::clean;
 
@@ -55,31 +57,59 @@ impl<'a> Task<'a> {
     }
 }
 
+/// One call to an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Which engine.
+    pub host: &'a DockerHost,
+    /// Which container.
+    pub id: &'a ContainerId,
+    /// What.
+    pub verb: DockerVerb,
+    /// Seconds it may take to stop; `None`: the container's own setting.
+    pub grace_seconds: Option<u32>,
+}
+
+/// Why a call did not do what it should, as far as can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// The engine was never asked.
+    NotAsked(String),
+    /// The engine said no.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Its own text, cleaned.
+        message: String,
+    },
+    /// Nobody knows: the engine carries on without its client.
+    Unanswered(String),
+}
+
 /// Carries out a Docker action: one call, and what was seen after it.
 ///
 /// Takes at most `deadline` for the call and twice [`look::docker::DEADLINE`](crate::look::docker::DEADLINE) for looking before
 /// and after. A `deadline` shorter than the container's grace is kept all the same, and ends in [`Ending::TimedOut`].
-pub async fn carry(engines: &Engines, action: &Action, deadline: Duration) -> Outcome {
+pub async fn carry(eyes: &dyn Eyes, hands: &dyn Hands, action: &Action, deadline: Duration) -> Outcome {
     let Some(task) = Task::of(action) else { return failed(format!("{action} is nothing for Docker; nothing was done")) };
-    if let Err(why) = look_before(engines, &task).await {
+    if let Err(why) = look_before(eyes, &task).await {
         return failed(format!("{why}; nothing was done"));
     }
     let begun = Instant::now();
-    // The client's own timeout only cuts what ours has missed.
-    let called = match engines.hands(&task.target.host, deadline + MARGIN) {
-        Ok(hands) => timeout(deadline, call(&hands, &task)).await,
-        Err(error) => return failed(format!("{error}; nothing was done")),
-    };
-    match called {
-        Ok(Ok(())) => succeeded(engines, &task, begun.elapsed()).await,
-        Ok(Err(error)) => refused(engines, &task, deadline, error).await,
-        Err(_) => unanswered(engines, &task, &format!("the engine gave no answer within {}", print_duration(deadline))).await,
+    let call = Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds };
+    match hands.docker(call, deadline).await {
+        Ok(()) => succeeded(eyes, &task, begun.elapsed()).await,
+        Err(NotDone::NotAsked(why)) => failed(format!("{why}; nothing was done")),
+        Err(NotDone::Refused { status, message }) => {
+            failed(format!("the engine answered {status} to {} of {}: {message}", task.verb.kind(), task.target))
+        }
+        Err(NotDone::Unanswered(why)) => unanswered(eyes, &task, &why).await,
     }
 }
 
 /// Says why the container is not, or no longer, the one that was authorised.
-async fn look_before(engines: &Engines, task: &Task<'_>) -> Result<(), String> {
-    let found = engines.by_id(&task.target.host, task.id).await.map_err(|error| error.to_string())?;
+async fn look_before(eyes: &dyn Eyes, task: &Task<'_>) -> Result<(), String> {
+    let found = eyes.by_id(&task.target.host, task.id).await.map_err(|error| error.to_string())?;
     let changed = |how: String| Err(format!("changed target: {how} since it was authorised"));
     match found {
         None => changed(format!("the container that was {} is gone", task.target)),
@@ -94,10 +124,34 @@ async fn look_before(engines: &Engines, task: &Task<'_>) -> Result<(), String> {
     }
 }
 
-async fn call(hands: &bollard::Docker, task: &Task<'_>) -> Result<(), EngineError> {
-    let id = task.id.as_str();
-    let grace = task.grace_seconds.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
-    match task.verb {
+/// The real call: the engine is asked once, and given this long to answer.
+pub(super) async fn call(engines: &Engines, call: Call<'_>, within: Duration) -> Result<(), NotDone> {
+    // The client's own timeout only cuts what ours has missed.
+    let hands = engines.hands(call.host, within + MARGIN).map_err(|error| NotDone::NotAsked(error.to_string()))?;
+    match timeout(within, ask(&hands, call)).await {
+        Ok(answer) => answer.map_err(|error| explain(engines, call.host, within, error)),
+        Err(_) => Err(NotDone::Unanswered(format!("the engine gave no answer within {}", print_duration(within)))),
+    }
+}
+
+/// The engine said no, or the connection failed.
+fn explain(engines: &Engines, host: &DockerHost, within: Duration, error: EngineError) -> NotDone {
+    // Without a connection nothing was asked; with one that broke, nobody knows.
+    let never_asked = matches!(&error, EngineError::HyperLegacyError { err } if err.is_connect());
+    match engines.explain(host, within, error) {
+        LookError::Refused { status, message, .. } => NotDone::Refused { status, message },
+        error if never_asked => NotDone::NotAsked(error.to_string()),
+        LookError::TooSlow { within, .. } => {
+            NotDone::Unanswered(format!("the engine gave no answer within {}", print_duration(within)))
+        }
+        error => NotDone::Unanswered(format!("the connection broke in the middle of the call ({error})")),
+    }
+}
+
+async fn ask(hands: &bollard::Docker, call: Call<'_>) -> Result<(), EngineError> {
+    let id = call.id.as_str();
+    let grace = call.grace_seconds.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
+    match call.verb {
         DockerVerb::Start => hands.start_container(id, None).await,
         DockerVerb::Restart => {
             let options = grace.map(|seconds| RestartContainerOptionsBuilder::new().t(seconds).build());
@@ -110,9 +164,9 @@ async fn call(hands: &bollard::Docker, task: &Task<'_>) -> Result<(), EngineErro
     }
 }
 
-async fn succeeded(engines: &Engines, task: &Task<'_>, took: Duration) -> Outcome {
+async fn succeeded(eyes: &dyn Eyes, task: &Task<'_>, took: Duration) -> Outcome {
     let took = print_duration(took);
-    let seen = engines.by_id(&task.target.host, task.id).await;
+    let seen = eyes.by_id(&task.target.host, task.id).await;
     let message = match (&seen, task.verb) {
         (Ok(Some(now)), DockerVerb::Start) if now.started_at == task.started_at => {
             format!("{} had been started already; it is {}", task.target, describe(now))
@@ -124,25 +178,9 @@ async fn succeeded(engines: &Engines, task: &Task<'_>, took: Duration) -> Outcom
     outcome(Ending::Succeeded, message)
 }
 
-/// The engine said no, or the connection failed.
-async fn refused(engines: &Engines, task: &Task<'_>, deadline: Duration, error: EngineError) -> Outcome {
-    // Without a connection nothing was asked; with one that broke, nobody knows.
-    let never_asked = matches!(&error, EngineError::HyperLegacyError { err } if err.is_connect());
-    match engines.explain(&task.target.host, deadline, error) {
-        LookError::Refused { status, message, .. } => {
-            failed(format!("the engine answered {status} to {} of {}: {message}", task.verb.kind(), task.target))
-        }
-        error if never_asked => failed(format!("{error}; nothing was done")),
-        LookError::TooSlow { within, .. } => {
-            unanswered(engines, task, &format!("the engine gave no answer within {}", print_duration(within))).await
-        }
-        error => unanswered(engines, task, &format!("the connection broke in the middle of the call ({error})")).await,
-    }
-}
-
 /// Nobody knows whether it took place: the engine carries on without its client. So look.
-async fn unanswered(engines: &Engines, task: &Task<'_>, why: &str) -> Outcome {
-    let seen = match engines.by_id(&task.target.host, task.id).await {
+async fn unanswered(eyes: &dyn Eyes, task: &Task<'_>, why: &str) -> Outcome {
+    let seen = match eyes.by_id(&task.target.host, task.id).await {
         Ok(now) => match judge(task, now.as_ref(), None) {
             Finding::Unfinished(seen) => format!("{seen}; the engine may still carry it out"),
             Finding::Settled(seen) => seen,
@@ -157,13 +195,13 @@ async fn unanswered(engines: &Engines, task: &Task<'_>, why: &str) -> Outcome {
 /// The engine finishes what it was asked although Paramedic has gone, so this waits until the grace since `begun_at` is over
 /// before it says that nothing happened; two minutes at the most. The message begins with `it took place`, `it did not take place`
 /// or `it cannot be told`.
-pub async fn find_out(engines: &Engines, action: &Action, begun_at: Time) -> Outcome {
+pub async fn find_out(eyes: &dyn Eyes, action: &Action, begun_at: Time) -> Outcome {
     let Some(task) = Task::of(action) else {
         return outcome(Ending::Interrupted, format!("it cannot be told: {action} is nothing for Docker"));
     };
     let began_looking = Instant::now();
     loop {
-        let (finding, grace) = match engines.by_id(&task.target.host, task.id).await {
+        let (finding, grace) = match eyes.by_id(&task.target.host, task.id).await {
             Ok(now) => (judge(&task, now.as_ref(), Some(begun_at)), task.grace(now.as_ref())),
             Err(error) => (Finding::Unfinished(format!("it cannot be told: {error}")), task.grace(None)),
         };

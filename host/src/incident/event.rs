@@ -25,6 +25,8 @@ pub enum Trigger {
     HoldOver,
     /// Paramedic was restarted in the middle of an attempt, and the alert still fires.
     Interrupted,
+    /// A person said no to what was wanted.
+    Denied,
     /// A person asks.
     Retry,
 }
@@ -38,6 +40,7 @@ impl Trigger {
             Self::WaitOver => "wait-over",
             Self::HoldOver => "hold-over",
             Self::Interrupted => "interrupted",
+            Self::Denied => "denied",
             Self::Retry => "retry",
         }
     }
@@ -121,8 +124,26 @@ pub enum Mode {
     /// Decide and journal, never act.
     #[default]
     Observe,
+    /// Act within the grants, once a person has said yes.
+    Approve,
     /// Act within the grants.
     Enforce,
+}
+
+impl Mode {
+    /// The word of the policy's file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// Can a policy of this mode take an incident? One that observes is listened to, never followed.
+    pub fn takes(self) -> bool {
+        self != Self::Observe
+    }
 }
 
 /// A line that a plugin logged.
@@ -267,6 +288,8 @@ pub enum Closing {
     Cleared,
     /// A person closed it.
     Person,
+    /// Nobody has said for long that it fires, and there is no source that could be looked at.
+    Stale,
 }
 
 /// What can be written about an incident. Fields are only ever added.
@@ -324,6 +347,33 @@ pub enum Event {
         /// When it is worth asking again; `None`: as soon as looking says so.
         #[serde(default)]
         until: Option<Time>,
+    },
+    /// A person has to say yes first.
+    ApprovalAsked {
+        /// Which attempt it would be.
+        attempt: u32,
+        /// What would be done, as authorised: a person says yes to exactly this.
+        actions: Vec<Action>,
+        /// Hash of what was shown; a yes has to name it.
+        digest: String,
+        /// Until when a person is waited for.
+        until: Time,
+    },
+    /// A person said yes.
+    Approved {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        message: String,
+        /// Hash of what that person was shown.
+        digest: String,
+    },
+    /// A person said no.
+    Denied {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
+        message: String,
     },
     /// It will be done: written in one append with what it spends.
     Intended {
@@ -394,6 +444,9 @@ impl Event {
             Self::Unclaimed { .. } => "unclaimed",
             Self::Refused { .. } => "refused",
             Self::Held { .. } => "held",
+            Self::ApprovalAsked { .. } => "approval-asked",
+            Self::Approved { .. } => "approved",
+            Self::Denied { .. } => "denied",
             Self::Intended { .. } => "intended",
             Self::Begun { .. } => "begun",
             Self::Ended { .. } => "ended",
@@ -411,6 +464,7 @@ impl Event {
         match self {
             Self::Heard { .. } => None,
             Self::Held { until, .. } => Some(*until),
+            Self::ApprovalAsked { until, .. } => Some(Some(*until)),
             Self::Decided(answer) => match &answer.decision {
                 // Nobody follows these, so whatever was being waited for still is.
                 Err(_) | Ok(Decision::Pass { .. }) => None,

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::{Answer, Closing, Decision, Event, Mode, Trigger, Verdict};
+use crate::action::Action;
 use crate::alert::{Alert, Status};
 use crate::clock::{Time, print_duration};
 use crate::telemetry::clean;
@@ -55,6 +56,12 @@ fn text(event: &Event) -> String {
             let until = until.map(|moment| format!(", looking again at {moment}")).unwrap_or_default();
             format!("HELD [{rule}]: {}{until}", clean(message, WORDS))
         }
+        Event::ApprovalAsked { attempt, actions, until, .. } => {
+            let actions: Vec<String> = actions.iter().map(ToString::to_string).collect();
+            format!("WAITS FOR A PERSON to approve attempt {attempt}: {}; until {until}", actions.join(", then "))
+        }
+        Event::Approved { by, message, .. } => format!("Approved by {}: {}", clean(by, 80), clean(message, WORDS)),
+        Event::Denied { by, message } => format!("Denied by {}: {}", clean(by, 80), clean(message, WORDS)),
         Event::Intended { attempt, intent, action } => format!("Allowed as attempt {attempt}, action {intent}: {action}"),
         Event::Begun { intent } => format!("Action {intent} began"),
         Event::Ended { intent, outcome } => {
@@ -76,6 +83,7 @@ fn text(event: &Event) -> String {
                 Closing::Healed => "Closed as healed",
                 Closing::Cleared => "Closed as cleared, without claiming that anything helped",
                 Closing::Person => "Closed by a person",
+                Closing::Stale => "Closed as stale, nobody claims that it is over",
             };
             format!("{how}: {}", clean(message, WORDS))
         }
@@ -98,6 +106,7 @@ fn why(trigger: Trigger) -> &'static str {
         Trigger::WaitOver => "the wait is over",
         Trigger::HoldOver => "what held it back is gone",
         Trigger::Interrupted => "the last attempt was interrupted",
+        Trigger::Denied => "a person said no to what was wanted",
         Trigger::Retry => "a person wants it tried again",
     }
 }
@@ -121,12 +130,34 @@ fn decided(answer: &Answer) -> String {
     }
 }
 
+/// What is bound by a person's yes beside the names: one line for each.
+pub fn explain(actions: &[Action]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for action in actions {
+        match action {
+            Action::Docker { target, started_at, grace_seconds, .. } => {
+                let grace = grace_seconds.map(|seconds| format!(", {seconds} s to stop")).unwrap_or_default();
+                lines.push(format!("{target}: the container that was last started {}{grace}", clean(started_at, 40)));
+            }
+            Action::Playbook { name, profile, variables, .. } => {
+                lines.push(format!("{}: with the profile {}", clean(name, 200), clean(profile, 80)));
+                let told = |(name, value): (&String, &serde_json::Value)| {
+                    format!("variable {}: {}", clean(name, 80), clean(&value.to_string(), WORDS))
+                };
+                lines.extend(variables.iter().map(told));
+            }
+        }
+    }
+    lines
+}
+
 fn details(event: &Event) -> Vec<String> {
     match event {
         Event::Decided(answer) => {
             answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect()
         }
         Event::Asked { ambiguous, .. } => ambiguous.iter().map(|text| format!("ambiguous: {}", clean(text, WORDS))).collect(),
+        Event::ApprovalAsked { actions, .. } => explain(actions),
         Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
         _ => Vec::new(),
     }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
+use tokio::sync::Semaphore;
 
 use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Settings, Spend, Store};
 use crate::alert::{IncidentId, Key};
@@ -41,8 +42,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a probe may take.
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How many idle read connections are kept.
-const IDLE_READERS: usize = 4;
+/// How many reads are under way at once, each on a connection that is kept. More wait for a place: in a storm of alerts
+/// opening connections and the threads' quarrel over SQLite's memory cost far more than the reads.
+const READERS: usize = 4;
 
 /// The journal of one folder, open for writing. The lock on the folder is given back when it is dropped.
 pub(super) struct Sqlite {
@@ -50,6 +52,7 @@ pub(super) struct Sqlite {
     epoch: u64,
     writer: Writer<Database>,
     readers: Arc<Mutex<Vec<Reader>>>,
+    seats: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -69,7 +72,7 @@ impl Sqlite {
         if let (Keep::For(keep), Some(turns)) = (settings.keep, writer.turns()) {
             keeper::start(turns, keep).map_err(thread)?;
         }
-        Ok(Self { dir: dir.to_owned(), epoch, writer, readers: Arc::default() })
+        Ok(Self { dir: dir.to_owned(), epoch, writer, readers: Arc::default(), seats: Arc::new(Semaphore::new(READERS)) })
     }
 
     /// Reads on a thread of its own.
@@ -78,30 +81,26 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
     {
-        let (dir, idle) = (self.dir.clone(), Arc::clone(&self.readers));
-        async move {
+        let (dir, idle, seats) = (self.dir.clone(), Arc::clone(&self.readers), Arc::clone(&self.seats));
+        let read_at_a_seat = async move {
+            let seat = seats.acquire_owned().await;
             let work = tokio::task::spawn_blocking(move || {
                 let lent = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let reader = lent.map_or_else(|| Reader::open(&dir), Ok)?;
                 // After an error the connection is not used again.
-                read(&reader).inspect(|_| keep(&idle, reader))
+                let answer = read(&reader)?;
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+                // Only now: a read whose caller has given up sits until it has ended.
+                drop(seat);
+                Ok(answer)
             });
-            match tokio::time::timeout(READ_DEADLINE, work).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(failed)) => Err(JournalError::Unreadable(failed.to_string())),
-                Err(_) => {
-                    Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs())))
-                }
-            }
+            work.await.unwrap_or_else(|failed| Err(JournalError::Unreadable(failed.to_string())))
+        };
+        async move {
+            let late = || JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs()));
+            tokio::time::timeout(READ_DEADLINE, read_at_a_seat).await.unwrap_or_else(|_| Err(late()))
         }
         .boxed()
-    }
-}
-
-fn keep(idle: &Mutex<Vec<Reader>>, reader: Reader) {
-    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-    if idle.len() < IDLE_READERS {
-        idle.push(reader);
     }
 }
 
@@ -135,6 +134,16 @@ impl Store for Sqlite {
     fn latest(&self, key: &Key) -> BoxFuture<'_, Result<Option<Listed>, JournalError>> {
         let key = key.clone();
         self.reading(move |reader| reader.latest(&key))
+    }
+
+    fn find(&self, beginning: &str) -> BoxFuture<'_, Result<IncidentId, JournalError>> {
+        let beginning = beginning.to_owned();
+        self.reading(move |reader| reader.find(&beginning))
+    }
+
+    fn holders(&self, key: &str) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let key = key.to_owned();
+        self.reading(move |reader| reader.holders(&key))
     }
 
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use regex::RegexBuilder;
 use serde::de::value::MapAccessDeserializer;
@@ -143,6 +144,12 @@ struct StatusData {
     inhibited_by: Vec<String>,
 }
 
+/// A moment, whatever it is called.
+#[derive(Deserialize)]
+struct Uptime {
+    uptime: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Silence {
@@ -207,6 +214,17 @@ impl Alertmanager {
         let mut alerts = self.list(labels.get("alertname").map(String::as_str)).await?;
         alerts.retain(|a| Key::of(Family::Prometheus, &a.alert.labels, drop) == key);
         Ok(alerts)
+    }
+
+    /// For how long it has been running. One that was just started lists nothing, whatever fires.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn runs_for(&self) -> Result<Duration, LookError> {
+        let status: Uptime = self.endpoint.get(&["api", "v2", "status"], &[]).await?;
+        let started = Time::parse(&status.uptime);
+        let started = started.ok_or_else(|| self.endpoint.invalid(format!("`{}` as a time", status.uptime)))?;
+        Ok(Time::now().since(started))
     }
 
     async fn list(&self, name: Option<&str>) -> Result<Vec<AmAlert>, LookError> {

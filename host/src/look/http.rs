@@ -145,15 +145,18 @@ impl<'de> Deserialize<'de> for BaseUrl {
 
 /// A client as every question uses it: deadline set, no redirects followed, no proxy.
 pub(crate) fn client() -> reqwest::Result<reqwest::Client> {
+    builder().timeout(ASK_WITHIN).build()
+}
+
+/// What every client has in common: no redirects followed, no proxy. The deadline is the caller's.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     // reqwest comes without a TLS provider, so that only one (ring) is ever linked. Losing the race is fine.
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     reqwest::Client::builder()
-        .timeout(ASK_WITHIN)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .user_agent(concat!("paramedic/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// One program that is asked.
@@ -256,9 +259,13 @@ impl Endpoint {
     }
 
     fn broken(&self, error: reqwest::Error) -> LookError {
-        let who = self.who.clone();
-        if error.is_timeout() { LookError::TimedOut { who } } else { LookError::Unreachable { who, error: error.without_url() } }
+        broken(self.who.clone(), error)
     }
+}
+
+/// No answer, or not a whole one.
+pub(super) fn broken(who: String, error: reqwest::Error) -> LookError {
+    if error.is_timeout() { LookError::TimedOut { who } } else { LookError::Unreachable { who, error: error.without_url() } }
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use super::Unfit;
 use crate::action::InventoryHost;
+use crate::incident::Rule;
 use crate::telemetry::clean;
 
 /// How long listing an inventory may take; inventories that ask a cloud take a while.
@@ -82,6 +84,33 @@ pub struct Become {
     pub user: Option<String>,
     /// A file with the password for it, if one is needed.
     pub password_file: Option<PathBuf>,
+}
+
+/// Whether this playbook can be run with this profile on this host, as far as folder and inventory tell.
+///
+/// # Errors
+/// The rule that is not kept, or that it cannot be found out.
+pub async fn fits(settings: Option<&Settings>, name: &str, profile: &str, host: &InventoryHost) -> Result<(), Unfit> {
+    let never = |rule: Rule, why: String| Err(Unfit::Never(rule, why));
+    let Some(settings) = settings else {
+        return never(Rule::InvalidPlaybook, "no playbooks are configured: add an `ansible` section".to_owned());
+    };
+    if let Err(why) = playbook_path(settings, name) {
+        return never(Rule::InvalidPlaybook, why);
+    }
+    let Some(known) = settings.profiles.get(profile) else {
+        return never(
+            Rule::InvalidPlaybook,
+            format!("ansible profile `{profile}` is not configured: add it under ansible.profiles"),
+        );
+    };
+    match knows(settings, known, host).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            never(Rule::UnknownInventoryHost, format!("the inventory of profile `{profile}` does not know the host {host}"))
+        }
+        Err(error) => Err(Unfit::Unknown(format!("the inventory cannot be read: {error}"))),
+    }
 }
 
 /// The file of a playbook: a relative `.yml` or `.yaml` inside the playbook folder, also when links are followed.
@@ -309,9 +338,13 @@ fn stamp(path: &Path) -> Result<Option<Stamp>, std::io::Error> {
     Ok(plain.then_some(Stamp { modified: metadata.modified()?, bytes: metadata.len() }))
 }
 
+/// A listing, with what its file was then and when it was begun.
+type Kept = (Option<Stamp>, Instant, Arc<Listing>);
 /// Listings by program, inventory and `ansible.cfg`: as many as there are profiles.
-type Cache = BTreeMap<(PathBuf, PathBuf, Option<PathBuf>), (Stamp, Instant, Arc<Listing>)>;
+type Cache = BTreeMap<(PathBuf, PathBuf, Option<PathBuf>), Kept>;
 static CACHE: Mutex<Cache> = Mutex::new(BTreeMap::new());
+/// One listing at a time: after a start every incident that waits for a playbook asks at once, and each would run Ansible.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Tells whether the profile's inventory lists exactly this host. The listing of an unchanged plain file is good for a minute.
 ///
@@ -329,20 +362,25 @@ pub async fn knows(settings: &Settings, profile: &Profile, host: &InventoryHost)
 
 async fn listing(settings: &Settings, profile: &Profile) -> Result<Arc<Listing>, InventoryError> {
     let path = &profile.inventory;
+    let asked = Instant::now();
     let now = stamp(path).map_err(|error| InventoryError::Missing { path: path.clone(), error })?;
     let key = (settings.inventory_program(), path.clone(), profile.config.clone());
-    let cached = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-    if let Some((stamp, at, listing)) = cached
-        && Some(stamp) == now
-        && at.elapsed() < GOOD_FOR
-    {
+    // A listing that was begun after it was asked for is as good as one of its own, whatever kind of inventory it is.
+    let kept = || {
+        let kept = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        kept.filter(|(then, at, _)| *at >= asked || (then.is_some() && *then == now && at.elapsed() < GOOD_FOR))
+    };
+    if let Some((_, _, listing)) = kept() {
         return Ok(listing);
     }
-    let listed = Arc::new(list(&key.0, profile).await?);
-    if let Some(now) = now {
-        let entry = (now, Instant::now(), Arc::clone(&listed));
-        CACHE.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+    let turn = tokio::time::timeout(LISTING * 2, TURN.lock()).await;
+    let _turn = turn.map_err(|_| InventoryError::TimedOut { path: path.clone() })?;
+    if let Some((_, _, listing)) = kept() {
+        return Ok(listing);
     }
+    let begun = Instant::now();
+    let listed = Arc::new(list(&key.0, profile).await?);
+    CACHE.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (now, begun, Arc::clone(&listed)));
     Ok(listed)
 }
 
@@ -418,6 +456,39 @@ mod tests {
         let problems = s.problems().join("\n");
         for field in ["ansible.playbooks", "ansible.deadline", "profiles.a.inventory", "known_hosts: /a b holds a blank"] {
             assert!(problems.contains(field), "{field} is missing in {problems}");
+        }
+    }
+
+    /// A folder with a program that counts how often it is asked to list, and an inventory that is a plain file or a script.
+    fn counting(script: bool) -> (tempfile::TempDir, Settings) {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program =
+            "#!/bin/sh\necho once >> \"$(dirname \"$0\")/count\"\nsleep 0.2\necho '{\"web\": {\"hosts\": [\"web1\"]}}'\n";
+        for (name, text, mode) in [("ansible-inventory", program, 0o755), ("hosts", "web1\n", if script { 0o755 } else { 0o644 })]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::set_permissions(folder.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let yaml = "playbooks: books\nprogram: ansible-playbook\nprofiles: {default: {inventory: hosts}}";
+        let settings = settings(yaml).unwrap().relative_to(folder.path());
+        let program = Some(folder.path().join("ansible-playbook"));
+        (folder, Settings { program, ..settings })
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_at_once_an_inventory_is_listed_once() {
+        for (script, most) in [(false, 1), (true, 2)] {
+            let (folder, settings) = counting(script);
+            let host: InventoryHost = "web1".parse().unwrap();
+            let asked = (0..30).map(|_| knows(&settings, &settings.profiles["default"], &host));
+            assert!(futures_util::future::join_all(asked).await.into_iter().all(|known| known.unwrap()));
+            let count = std::fs::read_to_string(folder.path().join("count")).unwrap().lines().count();
+            assert!((1..=most).contains(&count), "listed {count} times");
+            // A script may answer something else the next time; a plain file does not.
+            assert!(knows(&settings, &settings.profiles["default"], &host).await.unwrap());
+            let again = std::fs::read_to_string(folder.path().join("count")).unwrap().lines().count();
+            assert_eq!(again - count, usize::from(script));
         }
     }
 

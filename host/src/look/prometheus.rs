@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::http::{BaseUrl, Endpoint, LookError};
 use crate::alert::{Alert, Family, Labels, Status};
-use crate::clock::Time;
+use crate::clock::{Time, parse_duration};
 
 /// How long the external labels that were read are believed: Prometheus may be told to reload its configuration.
 const EXTERNAL_LABELS_FOR: Duration = Duration::from_secs(60);
@@ -112,6 +112,39 @@ pub struct Rule {
     pub alerts: Vec<PromAlert>,
 }
 
+/// A rule as it is loaded, whatever it says just now: what tells how soon it can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedRule {
+    /// The alertname, or the name of the series it records.
+    pub name: String,
+    /// True when it raises alerts, false when it records.
+    pub alerting: bool,
+    /// Its PromQL.
+    pub query: String,
+    /// The labels it adds; values may be templates.
+    pub labels: Labels,
+    /// For how long its alerts fire on after its condition is over (since Prometheus 2.42).
+    pub keep_firing_for: Duration,
+    /// How often it is evaluated.
+    pub interval: Duration,
+}
+
+/// How often targets are scraped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrapes {
+    /// Where a job says nothing else.
+    pub usual: Duration,
+    /// By the name of the job.
+    pub jobs: BTreeMap<String, Duration>,
+}
+
+impl Default for Scrapes {
+    fn default() -> Self {
+        // Prometheus' own default.
+        Self { usual: Duration::from_secs(60), jobs: BTreeMap::new() }
+    }
+}
+
 /// One value of a query's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -141,6 +174,9 @@ struct RulesData {
 
 #[derive(Deserialize)]
 struct GroupData {
+    /// In seconds.
+    #[serde(default)]
+    interval: f64,
     rules: Vec<RuleData>,
 }
 
@@ -159,6 +195,9 @@ struct RuleData {
     last_error: String,
     #[serde(default)]
     last_evaluation: String,
+    /// In seconds.
+    #[serde(default)]
+    keep_firing_for: f64,
     #[serde(default)]
     alerts: Vec<AlertData>,
 }
@@ -230,14 +269,44 @@ impl Prometheus {
         wanted.map(|rule| self.rule(rule, &external)).collect()
     }
 
+    /// All rules as they are loaded, recording ones too.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn loaded(&self) -> Result<Vec<LoadedRule>, LookError> {
+        // Older versions do not know the parameter, and send the alerts as well.
+        let answer: Answer<RulesData> = self.endpoint.get(&["api", "v1", "rules"], &[("exclude_alerts", "true")]).await?;
+        let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let rule = |rule: RuleData, interval| LoadedRule {
+            alerting: rule.kind == "alerting",
+            keep_firing_for: seconds(rule.keep_firing_for),
+            interval,
+            name: rule.name,
+            query: rule.query,
+            labels: rule.labels,
+        };
+        let group = |group: GroupData| group.rules.into_iter().map(move |data| rule(data, seconds(group.interval)));
+        Ok(answer.data.groups.into_iter().flat_map(group).collect())
+    }
+
+    /// How often it scrapes, as its configuration says.
+    ///
+    /// # Errors
+    /// When its configuration cannot be read.
+    pub async fn scrapes(&self) -> Result<Scrapes, LookError> {
+        let answer: Answer<ConfigData> = self.endpoint.get(&["api", "v1", "status", "config"], &[]).await?;
+        Ok(scrapes(&answer.data.yaml))
+    }
+
     fn rule(&self, rule: RuleData, external: &Labels) -> Result<Rule, LookError> {
         let problem = match rule.health.as_str() {
-            "ok" => None,
+            // One that was never evaluated has no health yet.
+            "ok" | "unknown" => None,
             health if rule.last_error.is_empty() => Some(format!("its health is `{health}`")),
             _ => Some(rule.last_error),
         };
         // A rule that was never evaluated names the year 1.
-        let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0);
+        let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0 && rule.health != "unknown");
         let alerts = rule.alerts.into_iter().map(|a| self.alert(a, external)).collect::<Result<_, _>>()?;
         Ok(Rule { name: rule.name, query: rule.query, labels: rule.labels, problem, last_evaluation, alerts })
     }
@@ -382,6 +451,32 @@ fn external_labels(yaml: &str) -> Result<Labels, String> {
     Ok(labels.into_iter().filter(|(_, value)| !value.is_empty()).collect())
 }
 
+/// Reads the scrape intervals from the configuration Prometheus shows, which it prints in one way only: every job begins with
+/// `- job_name:`, and says its interval two spaces in.
+fn scrapes(yaml: &str) -> Scrapes {
+    let mut scrapes = Scrapes::default();
+    let (mut section, mut job) = ("", None);
+    for line in yaml.lines() {
+        if !line.starts_with([' ', '-', '#']) {
+            (section, job) = (line, None);
+        }
+        let value = |key: &str| line.strip_prefix(key).map(|value| value.trim().trim_matches(['"', '\'']));
+        match section {
+            "global:" => {
+                scrapes.usual = value("  scrape_interval:").and_then(|v| parse_duration(v).ok()).unwrap_or(scrapes.usual)
+            }
+            "scrape_configs:" => {
+                job = value("- job_name:").map(str::to_owned).or(job);
+                if let (Some(job), Some(length)) = (&job, value("  scrape_interval:").and_then(|v| parse_duration(v).ok())) {
+                    scrapes.jobs.insert(job.clone(), length);
+                }
+            }
+            _ => {}
+        }
+    }
+    scrapes
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -398,6 +493,16 @@ mod tests {
         assert_eq!(external_labels("global:\n  scrape_interval: 1m\nscrape_configs: []\n").unwrap(), Labels::new());
         assert_eq!(external_labels("scrape_configs: []\n").unwrap(), Labels::new());
         external_labels("global:\n  external_labels: [1\n").unwrap_err();
+    }
+
+    #[test]
+    fn scrape_intervals_are_found_in_the_shown_configuration() {
+        let yaml = "global:\n  scrape_interval: 30s\n  evaluation_interval: 1m\nrule_files:\n- /x\nscrape_configs:\n- job_name: web\n  scrape_interval: 5s\n  static_configs:\n  - targets:\n    - a:1\n- job_name: \"d b\"\n  honor_labels: true\n  scrape_interval: 1m30s\n";
+        let found = scrapes(yaml);
+        assert_eq!(found.usual, Duration::from_secs(30));
+        let jobs: Vec<_> = found.jobs.iter().map(|(job, length)| (job.as_str(), length.as_secs())).collect();
+        assert_eq!(jobs, [("d b", 90), ("web", 5)]);
+        assert_eq!(scrapes("scrape_configs: []\n"), Scrapes::default());
     }
 
     #[test]

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::alertmanager::Alertmanager;
 use super::prometheus::Prometheus;
@@ -84,6 +86,8 @@ pub struct SourceView {
     pub via: Via,
     /// True while it answers.
     pub reachable: bool,
+    /// Since when it has answered, or not answered; `None`: it was not asked yet.
+    pub since: Option<Time>,
     /// When it last answered.
     pub last_success: Option<Time>,
     /// What went wrong last, with the time; kept until it goes wrong again.
@@ -99,6 +103,8 @@ struct Source {
     answered: Option<Instant>,
     /// Since when it has answered without a break.
     answers_since: Option<Instant>,
+    /// When answering or not answering began.
+    changed: Option<Time>,
     last_success: Option<Time>,
     last_error: Option<(Time, String)>,
     now: HashMap<Key, Listing>,
@@ -120,6 +126,7 @@ impl Sight {
             via,
             answered: None,
             answers_since: None,
+            changed: None,
             last_success: None,
             last_error: None,
             now: HashMap::new(),
@@ -172,6 +179,7 @@ impl Sight {
             name: s.name.clone(),
             via: s.via,
             reachable: s.is_fresh(now, self.fresh_for),
+            since: s.changed,
             last_success: s.last_success,
             last_error: s.last_error.clone(),
             listed: s.now.len(),
@@ -190,7 +198,7 @@ impl Source {
             Ok(listed) => {
                 // Counted from when it was asked: what it says is no newer. After a pause of ours it counts anew.
                 if !self.is_fresh(asked, fresh_for) || self.answers_since.is_none() {
-                    self.answers_since = Some(asked);
+                    (self.answers_since, self.changed) = (Some(asked), Some(Time::now()));
                 }
                 self.last_listed.retain(|_, at| asked.saturating_duration_since(*at) < FORGET_AFTER);
                 self.last_listed.extend(listed.keys().map(|key| (key.clone(), asked)));
@@ -198,7 +206,9 @@ impl Source {
             }
             Err(error) => {
                 self.last_error = Some((Time::now(), error));
-                self.answers_since = None;
+                if self.answers_since.take().is_some() || self.changed.is_none() {
+                    self.changed = Some(Time::now());
+                }
             }
         }
     }

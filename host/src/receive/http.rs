@@ -82,6 +82,7 @@ pub struct Doors {
     patience: Patience,
     /// One permit is one MiB of a body.
     room: Semaphore,
+    beside: Router,
 }
 
 /// Which door a message came through; decides what is understood and how it is answered.
@@ -104,7 +105,15 @@ impl Doors {
             ready: Arc::new(|| Box::pin(async { Ok(()) })),
             patience: Patience::default(),
             room,
+            beside: Router::new(),
         })
+    }
+
+    /// Other routes to serve on this port.
+    #[must_use]
+    pub fn beside(mut self, routes: Router) -> Self {
+        self.beside = self.beside.merge(routes);
+        self
     }
 
     /// What `/-/ready` asks.
@@ -123,7 +132,8 @@ impl Doors {
 
     /// The routes of the doors and of the health checks. Whatever else is served on this port is merged with them;
     /// unknown paths are answered here.
-    pub fn router(self) -> Router {
+    pub fn router(mut self) -> Router {
+        let beside = std::mem::take(&mut self.beside);
         let ready = Arc::clone(&self.ready);
         let doors = Arc::new(self);
         let door = |door: Door| {
@@ -133,8 +143,12 @@ impl Doors {
         Router::new()
             .route("/alert", door(Door::Webhook))
             .route("/api/v2/alerts", door(Door::Post))
+            // What moves Paramedic is said elsewhere, whatever token is shown here.
+            .route("/v1/{*rest}", only_the_socket())
+            .route("/api/v1/{*rest}", only_the_socket())
             .route("/-/healthy", only("GET, HEAD", get(|| async { plain(StatusCode::OK, "OK") })))
             .route("/-/ready", only("GET, HEAD", get(answer_ready).with_state(ready)))
+            .merge(beside)
             .fallback(|| async {
                 error(StatusCode::NOT_FOUND, "there is nothing here: alerts are sent to /alert or /api/v2/alerts")
             })
@@ -185,18 +199,7 @@ impl Doors {
         if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(Box::new(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body without compression")));
         }
-        match self.gate.admits(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let refusal =
-                    error(StatusCode::UNAUTHORIZED, "send the token of auth.token_file: `Authorization: Bearer <token>`");
-                Err(Box::new(with(refusal, WWW_AUTHENTICATE, "Bearer realm=\"paramedic\"")))
-            }
-            Err(why) => {
-                tracing::error!(error = %why, "senders cannot be told apart; alerts are refused until the token can be read");
-                Err(Box::new(later("the token cannot be read")))
-            }
-        }
+        guard(&self.gate, headers)
     }
 
     async fn room_for(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
@@ -236,6 +239,21 @@ impl Doors {
     }
 }
 
+/// Does this request carry the token, where one is asked for?
+pub(crate) fn guard(gate: &Gate, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    match gate.admits(headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let refusal = error(StatusCode::UNAUTHORIZED, "send the token of auth.token_file: `Authorization: Bearer <token>`");
+            Err(Box::new(with(refusal, WWW_AUTHENTICATE, "Bearer realm=\"paramedic\"")))
+        }
+        Err(why) => {
+            tracing::error!(error = %why, "senders cannot be told apart; alerts are refused until the token can be read");
+            Err(Box::new(later("the token cannot be read")))
+        }
+    }
+}
+
 async fn answer_ready(State(ready): State<Ready>) -> Response {
     match ready().await {
         Ok(()) => plain(StatusCode::OK, "OK"),
@@ -243,8 +261,19 @@ async fn answer_ready(State(ready): State<Ready>) -> Response {
     }
 }
 
+/// Commands of people, which no token of a sender can ever give.
+fn only_the_socket<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
+    let message = "alerts are taken in here, and nothing else: a sender's token moves nothing. Commands go over the operator's socket \
+                   of the server's machine (data/operator.sock): see `paramedic incident --help`, `paramedic halt`, `paramedic resume`";
+    post(move |body: Body| async move {
+        discard(body, Instant::now() + Patience::default().body).await;
+        error(StatusCode::FORBIDDEN, message)
+    })
+    .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing here: alerts are sent to /alert or /api/v2/alerts") })
+}
+
 /// Other methods are refused with the ones there are.
-fn only<S: Clone + Send + Sync + 'static>(methods: &'static str, route: MethodRouter<S>) -> MethodRouter<S> {
+pub(crate) fn only<S: Clone + Send + Sync + 'static>(methods: &'static str, route: MethodRouter<S>) -> MethodRouter<S> {
     let message = format!("only {methods} is possible here");
     route.fallback(move || async move { with(error(StatusCode::METHOD_NOT_ALLOWED, &message), ALLOW, methods) })
 }
@@ -325,7 +354,8 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
     answer(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
+/// An answer that nobody keeps.
+pub(crate) fn answer(status: StatusCode, kind: &'static str, body: String) -> Response {
     let headers = [(axum::http::header::CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
     (status, headers, body).into_response()
 }

@@ -33,11 +33,24 @@ const BROKEN_FOR: Duration = Duration::from_secs(5);
 /// Tries to take in one alert before the message is refused; each lost try means that somebody else wrote.
 const TRIES: usize = 100;
 
+/// How long a firing alert that Prometheus posted is believed when it is not posted again, unless its own end is later: it is
+/// posted every minute (`--rules.alert.resend-delay`).
+const POSTED: Duration = Duration::from_secs(300);
+
+/// Messages may overtake each other: for so long after a firing was said to be over, the very same firing (same `startsAt`) is
+/// old news. Alertmanager itself leaves at least `group_interval` (5 minutes by default) between two messages about a group.
+const OVERTAKEN: Duration = Duration::from_secs(60);
+
+/// For so many firings without an open incident it is remembered that they are over.
+const MOST_OVER: usize = 10_000;
+
 /// What is known of an open incident.
 #[derive(Clone, Debug)]
 struct Known {
     id: IncidentId,
     said: BTreeMap<Via, Status>,
+    /// When each door last said that it fires, with the end that it named. What was said to another server is not known.
+    told: BTreeMap<Via, (Time, Option<Time>)>,
     /// Its end is being written: wait, then look again.
     closing: bool,
 }
@@ -48,7 +61,10 @@ pub struct Intake {
     journal: Journal,
     drop: Vec<String>,
     known: Mutex<HashMap<Key, Known>>,
+    /// Which firings (by their start) were lately said to be over, and when.
+    over: Mutex<HashMap<Key, (Time, Time)>>,
     nudge: UnboundedSender<IncidentId>,
+    started: Time,
     /// Why the last alerts could not be made durable, if they could not, and when that was.
     broken: Mutex<Option<(Instant, String)>>,
     /// What the journal last said when it was asked whether it can be written.
@@ -58,8 +74,8 @@ pub struct Intake {
 impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
-        let (known, broken, probed) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        Self { journal, drop, known, nudge, broken, probed }
+        let (known, over, broken, probed) = Default::default();
+        Self { journal, drop, known, over, nudge, started: Time::now(), broken, probed }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -108,7 +124,13 @@ impl Intake {
     }
 
     async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {
+        if alert.status == Status::Resolved {
+            self.note_over(&key, alert.starts_at, Time::now());
+        }
         for _ in 0..TRIES {
+            if self.is_overtaken(&key, via, &alert) {
+                return Ok(());
+            }
             let known = self.lock().get(&key).cloned();
             let done = match known {
                 Some(known) if known.closing => {
@@ -127,6 +149,11 @@ impl Intake {
 
     /// An incident is open: only a door that changes its mind is news. `true` when nothing is left to do.
     async fn refresh(&self, key: &Key, known: &Known, via: Via, alert: &Alert) -> Result<bool, JournalError> {
+        if alert.status == Status::Firing
+            && let Some(known) = self.lock().get_mut(key)
+        {
+            known.told.insert(via, (Time::now(), alert.ends_at));
+        }
         let before = known.said.get(&via).copied();
         // That a list holds it is written down once: only what was ever listed can be missed there.
         let list = matches!(via, Via::Alertmanager | Via::Prometheus);
@@ -167,9 +194,10 @@ impl Intake {
         }
         let id = IncidentId { key: key.clone(), n: latest.map_or(1, |listed| listed.id.n + 1) };
         let opened = Event::Opened { alert: alert.clone(), via };
+        let told = BTreeMap::from([(via, (Time::now(), alert.ends_at))]);
         match self.journal.append(Append::new(id.clone(), Some(0), vec![opened])).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
-                let known = Known { id: id.clone(), said: BTreeMap::from([(via, Status::Firing)]), closing: false };
+                let known = Known { id: id.clone(), said: BTreeMap::from([(via, Status::Firing)]), told, closing: false };
                 self.lock().insert(key.clone(), known);
                 let _ = self.nudge.send(id);
                 Ok(true)
@@ -179,16 +207,56 @@ impl Intake {
         }
     }
 
-    /// Is this only the echo of a firing that was positively seen to be over? Prometheus' own list is never an echo.
-    async fn is_echo(&self, last: &IncidentId, via: Via, alert: &Alert) -> Result<bool, JournalError> {
-        if via == Via::Prometheus {
-            return Ok(false);
+    /// Remembers that the firing of this start was said to be over.
+    fn note_over(&self, key: &Key, start: Time, heard: Time) {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if over.len() >= MOST_OVER {
+            over.retain(|_, (_, heard)| Time::now().since(*heard) < OVERTAKEN);
         }
+        if over.len() < MOST_OVER && over.get(key).is_none_or(|(_, before)| *before <= heard) {
+            over.insert(key.clone(), (start, heard));
+        }
+    }
+
+    /// Is this a message that was overtaken by the one that says that this firing is over? What is listed is never old.
+    fn is_overtaken(&self, key: &Key, via: Via, alert: &Alert) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        let pushed = matches!(via, Via::Webhook | Via::Post) && alert.status == Status::Firing;
+        pushed && over.is_some_and(|(start, heard)| start == alert.starts_at && Time::now().since(heard) < OVERTAKEN)
+    }
+
+    /// Until when it may be believed that this incident fires, by the doors that said so and if nobody repeats it; with the door
+    /// that is believed longest. `None` when every door says that it is over.
+    pub fn believed(&self, incident: &Incident, webhook: Duration) -> Option<(Via, Time)> {
+        let known = self.lock().get(&incident.id.key).filter(|known| known.id == incident.id).cloned();
+        let doors = incident.heard.iter().filter(|(_, (status, _))| *status == Status::Firing);
+        let until = doors.map(|(via, (_, heard))| {
+            // What was said to a server that is gone is not known: as if it had been said when this one started.
+            let unknown = || ((*heard).max(self.started), None);
+            let (told, end) = known.as_ref().and_then(|known| known.told.get(via).copied()).unwrap_or_else(unknown);
+            match via {
+                Via::Post => (*via, told.plus(POSTED).max(end.unwrap_or(told))),
+                _ => (*via, told.plus(webhook)),
+            }
+        });
+        until.max_by_key(|(_, until)| *until)
+    }
+
+    /// Is this only the echo of a firing that was positively seen to be over, or one that a person has closed and that goes on? That is
+    /// left to that person until it ends. Prometheus' own list is never an echo.
+    async fn is_echo(&self, last: &IncidentId, via: Via, alert: &Alert) -> Result<bool, JournalError> {
         let Some(last) = self.journal.incident(last).await? else { return Ok(false) };
         let now = Time::now();
         // A journal whose clock was once ahead proves nothing here.
-        let old = last.updated_at <= now && alert.starts_at <= last.updated_at && now.since(last.updated_at) < ECHO;
-        Ok(old && last.closing() == Some(Closing::Healed))
+        let same = last.updated_at <= now && alert.starts_at <= last.updated_at;
+        let a_persons = same && last.closing() == Some(Closing::Person);
+        if a_persons || via == Via::Prometheus {
+            return Ok(a_persons);
+        }
+        let old = same && now.since(last.updated_at) < ECHO;
+        // Another server may have heard that it is over.
+        self.learn_over(&last);
+        Ok((old && last.closing() == Some(Closing::Healed)) || self.is_overtaken(&last.id.key, via, alert))
     }
 
     /// Learns an open incident from the journal.
@@ -205,6 +273,13 @@ impl Intake {
         Ok(())
     }
 
+    fn learn_over(&self, incident: &Incident) {
+        let heard = incident.heard.values().filter(|(status, _)| *status == Status::Resolved).map(|(_, heard)| *heard).max();
+        if let Some(heard) = heard.filter(|_| incident.alert.status == Status::Resolved) {
+            self.note_over(&incident.id.key, incident.alert.starts_at, heard);
+        }
+    }
+
     /// Forgets an incident that is over.
     pub fn forget(&self, id: &IncidentId) {
         let mut known = self.lock();
@@ -216,8 +291,9 @@ impl Intake {
     /// Learns an incident that was open when the server started.
     pub fn adopt(&self, incident: &Incident) {
         if !incident.is_closed() {
+            self.learn_over(incident);
             let said = incident.heard.iter().map(|(via, (status, _))| (*via, *status)).collect();
-            let known = Known { id: incident.id.clone(), said, closing: false };
+            let known = Known { id: incident.id.clone(), said, told: BTreeMap::new(), closing: false };
             self.lock().entry(incident.id.key.clone()).or_insert(known);
         }
     }

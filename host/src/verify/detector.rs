@@ -7,7 +7,7 @@
 use crate::alert::{Alert, Key, Labels};
 use crate::clock::{Time, print_duration};
 use crate::look::http::LookError;
-use crate::look::prometheus::{Prometheus, Rule, State, seconds_to_time};
+use crate::look::prometheus::{PromAlert, Prometheus, Rule, State, seconds_to_time};
 use crate::telemetry::clean;
 
 use super::selectors::{self, Selector};
@@ -18,8 +18,10 @@ const SERIES_BACK: std::time::Duration = std::time::Duration::from_secs(900);
 /// What one Prometheus says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The alert fires or is pending.
+    /// The alert fires.
     Firing(String),
+    /// It cannot be told, and what is seen may mean that it fires, now or soon.
+    Suspect(String),
     /// It is positively well.
     Healthy(String),
     /// It cannot be told.
@@ -68,20 +70,23 @@ async fn judge(prometheus: &Prometheus, alert: &Alert, drop: &[String], since: T
 
 /// What the alerts that the rules raise say; `None`: none of them may be this one.
 fn raised(prometheus: &Prometheus, rules: &[Rule], alert: &Alert, drop: &[String]) -> Option<Said> {
-    let key = Key::of(alert.family, &alert.labels, drop);
+    let (who, key) = (prometheus.who(), Key::of(alert.family, &alert.labels, drop));
     let alerts = || rules.iter().flat_map(|rule| &rule.alerts);
-    let state = |state| if state == State::Firing { "firing" } else { "pending" };
-    if let Some(same) = alerts().find(|a| Key::of(alert.family, &a.alert.labels, drop) == key) {
-        let lasted = print_duration(Time::now().since(same.active_at));
-        return Some(Said::Firing(format!("{} says it is {}, for {lasted}", prometheus.who(), state(same.state))));
+    let same = || alerts().filter(|a| Key::of(alert.family, &a.alert.labels, drop) == key);
+    let lasted = |a: &PromAlert| print_duration(Time::now().since(a.active_at));
+    if let Some(firing) = same().find(|a| a.state == State::Firing) {
+        return Some(Said::Firing(format!("{who} says it is firing, for {}", lasted(firing))));
+    }
+    if let Some(pending) = same().next() {
+        let lasted = lasted(pending);
+        return Some(Said::Suspect(format!(
+            "{who} says it is pending, for {lasted}: its condition holds, not yet for long enough"
+        )));
     }
     // `alert_relabel_configs` change an alert on its way out, and the API does not show how: what contradicts in no label may be it.
     let alike = alerts().find(|a| !contradicts(&a.alert.labels, &alert.labels, drop))?;
-    Some(Said::Unclear(format!(
-        "{} says an alert of this name is {}, with other labels, that may be this one",
-        prometheus.who(),
-        state(alike.state)
-    )))
+    let state = if alike.state == State::Firing { "firing" } else { "pending" };
+    Some(Said::Suspect(format!("{who} says an alert of this name is {state}, with other labels, that may be this one")))
 }
 
 fn contradicts(one: &Labels, other: &Labels, drop: &[String]) -> bool {
@@ -105,7 +110,11 @@ fn evaluated(rule: &Rule, since: Time) -> Result<Time, String> {
     if let Some(problem) = &rule.problem {
         return Err(format!("cannot be evaluated: {}", clean(problem, 200)));
     }
-    rule.last_evaluation.filter(|at| *at > since).ok_or_else(|| "was not evaluated since the action".to_owned())
+    match rule.last_evaluation {
+        None => Err("was not evaluated yet: it was just loaded, or this Prometheus just started".to_owned()),
+        Some(at) if at <= since => Err(format!("was not evaluated since the action: last at {at}")),
+        Some(at) => Ok(at),
+    }
 }
 
 /// The newest sample the rule saw at that evaluation; every series it looks at has to have one from after the action.
@@ -136,9 +145,27 @@ async fn samples(
             found => newest = newest.max(found),
         }
     }
-    Ok(newest.ok_or_else(|| {
-        format!("{} has no samples any more of the series that rule {name} looks at for this alert", prometheus.who())
-    }))
+    let Some(newest) = newest else {
+        let down = scraped_in_vain(prometheus, &labels, at).await?;
+        let why = if down { ": their target cannot be scraped (`up` is 0)" } else { "" };
+        let who = prometheus.who();
+        return Ok(Err(format!("{who} has no samples any more of the series that rule {name} looks at for this alert{why}")));
+    };
+    Ok(Ok(newest))
+}
+
+/// Whether the target that the alert names cannot be scraped.
+async fn scraped_in_vain(prometheus: &Prometheus, labels: &Labels, at: Time) -> Result<bool, LookError> {
+    let target: Labels = ["job", "instance"]
+        .iter()
+        .filter_map(|name| labels.get_key_value(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if target.len() < 2 {
+        return Ok(false);
+    }
+    let up = format!("max({}) == 0", Selector::of("up").narrowed(&target));
+    Ok(!prometheus.query(&up, Some(at)).await?.is_empty())
 }
 
 /// The newest sample of this alert's series behind one selector, as of that evaluation.

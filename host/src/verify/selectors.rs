@@ -27,11 +27,31 @@ pub(super) struct Selector {
     /// What stands between the braces, as written, without comments.
     matchers: String,
     offset: Duration,
+    /// How far back from there it looks: its range, and every subquery around it; rather too far than too short.
+    window: Window,
     /// Looks ahead, or at a fixed time (`@`).
     fixed: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Window {
+    Known(Duration),
+    /// Written in a way that is not understood; later versions calculate.
+    Unknown,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::Known(Duration::ZERO)
+    }
+}
+
 impl Selector {
+    /// All series of a metric.
+    pub(super) fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
     /// In PromQL, with these labels as further matchers.
     pub(super) fn narrowed<'a>(&self, labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
         self.written(labels, None)
@@ -40,6 +60,19 @@ impl Selector {
     /// Like [`Selector::narrowed`], over the samples of so many milliseconds.
     pub(super) fn ranged<'a>(&self, labels: impl IntoIterator<Item = (&'a String, &'a String)>, range_ms: i64) -> String {
         self.written(labels, Some(range_ms))
+    }
+
+    /// True when it is about the metric of that name.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// The age of the oldest sample it may look at; `None`: its words do not tell.
+    pub(super) fn back(&self) -> Option<Duration> {
+        match self.window {
+            Window::Known(window) => Some(self.offset.saturating_add(window)),
+            Window::Unknown => None,
+        }
     }
 
     /// Without its offset: what `match[]` takes.
@@ -124,7 +157,9 @@ enum Word<'a> {
     Number(&'a str),
     /// What stands between braces.
     Braces(String),
-    /// A sign, or the beginning of something that does not matter (a string, a range).
+    /// What stands between brackets: a range, or range and step of a subquery.
+    Range(&'a str),
+    /// A sign, or the beginning of a string.
     Sign(char),
 }
 
@@ -143,8 +178,8 @@ fn words(query: &str) -> Result<Vec<Word<'_>>, String> {
             '{' => words.push(Word::Braces(braces(query, &mut chars)?)),
             // A range may hold a calculation in later versions, never a selector or a bracket.
             '[' => {
-                chars.by_ref().find(|(_, c)| *c == ']').ok_or("has a range that does not end")?;
-                words.push(Word::Sign('['));
+                let (end, _) = chars.by_ref().find(|(_, c)| *c == ']').ok_or("has a range that does not end")?;
+                words.push(Word::Range(query.get(start + 1..end).unwrap_or_default()));
             }
             c if c.is_ascii_alphabetic() || matches!(c, '_' | ':') => {
                 words.push(Word::Name(run(query, start, &mut chars, |c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))));
@@ -213,6 +248,7 @@ fn find(words: &[Word<'_>]) -> Result<Vec<Selector>, String> {
         match word {
             Word::Braces(matchers) => found.push(Selector { matchers: matchers.clone(), ..Selector::default() }),
             Word::Sign('@') => look_elsewhere(&mut found, |s| s.fixed = true),
+            Word::Range(text) => look_back(&mut found, text),
             Word::Name(name) => match (Keyword::of(name), after) {
                 // The labels of `by (...)` and its like are no series.
                 (Some(Keyword::Grouping), [Word::Sign('('), ..]) => rest = behind_parenthesis(after)?,
@@ -241,6 +277,19 @@ fn find(words: &[Word<'_>]) -> Result<Vec<Selector>, String> {
 fn look_elsewhere(found: &mut [Selector], change: impl FnOnce(&mut Selector)) {
     if let Some(last) = found.last_mut() {
         change(last);
+    }
+}
+
+/// A range belongs to the selector before it. A subquery is about all of an expression, which is not parsed here: so it is taken to be
+/// about every selector before it.
+fn look_back(found: &mut [Selector], text: &str) {
+    let (range, is_subquery) = text.split_once(':').map_or((text, false), |(range, _)| (range, true));
+    let from = if is_subquery { 0 } else { found.len().saturating_sub(1) };
+    for selector in found.iter_mut().skip(from) {
+        selector.window = match (selector.window, parse_duration(range)) {
+            (Window::Known(window), Ok(length)) => Window::Known(window.saturating_add(length)),
+            _ => Window::Unknown,
+        };
     }
 }
 
@@ -320,6 +369,22 @@ mod tests {
         ] {
             assert_eq!(texts(query).unwrap(), expected, "{query}");
         }
+    }
+
+    #[test]
+    fn how_far_back_is_told_rather_too_long() {
+        for (query, seconds) in [
+            ("up == 0", &[0][..]),
+            ("rate(x[5m]) > on() rate(y[1h])", &[300, 3600]),
+            ("rate(x[5m] offset 1m) == 0", &[360]),
+            ("max_over_time(rate(x[5m])[30m:1m]) > 0 and y", &[2100, 0]),
+            ("avg_over_time((x == bool y)[10m:]) < 1", &[600, 600]),
+            ("x[5m] > x[5m] offset 1w", &[300]),
+        ] {
+            let back: Vec<u64> = selectors(query).unwrap().iter().map(|s| s.back().unwrap().as_secs()).collect();
+            assert_eq!(back, seconds, "{query}");
+        }
+        assert_eq!(selectors("rate(up[5m + 1m])").unwrap()[0].back(), None);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Restarts the container that an alert is about; if that does not help, runs a playbook; then calls a person.
 //!
 //! Each target has a ladder of its own: `restarts` restarts, then `then_playbook`, then nobody but a person. Several targets are taken one at
-//! a time, the one that was tried least first. A person's retry of a ladder that was climbed to its end begins at its foot again.
+//! a time, the one that was tried least first. A person's retry of a ladder that was climbed to its end begins at its foot again; a person's no ends it.
 
-use paramedic_policy::{AttemptedAction, Decision, Incident, Kind, Proposal, State, Target, Variables, policy};
+use paramedic_policy::{AttemptedAction, Decision, Incident, Kind, Proposal, State, Target, Trigger, Variables, policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -39,6 +39,9 @@ policy! {
 
 /// The policy.
 pub fn decide(incident: &Incident, settings: &Settings) -> Decision {
+    if incident.trigger == Trigger::Denied {
+        return Decision::escalate("a person said no to what this policy wanted, and it has nothing else to offer");
+    }
     let targets = incident.candidates(settings.target.as_deref());
     let Some(first) = targets.first() else {
         return Decision::escalate(format!(

@@ -1,7 +1,7 @@
 //! The ladder, rung by rung. No wasm is needed for any of it.
 #![allow(clippy::unwrap_used)]
 
-use paramedic_policy::{Attempt, Outcome, Trigger, json, parse_settings, settings_schema};
+use paramedic_policy::{Attempt, Outcome, json, parse_settings, settings_schema};
 
 use super::*;
 
@@ -173,4 +173,10 @@ fn unknown_settings_are_refused() {
     assert!(parse_settings::<Settings>(r#"{"restart": 2}"#).unwrap_err().contains("unknown field `restart`"));
     assert!(parse_settings::<Settings>(r#"{"restarts": -1}"#).is_err());
     assert_eq!(settings_schema::<Settings>()["additionalProperties"], false);
+}
+
+#[test]
+fn a_persons_no_is_not_asked_about_again() {
+    let decision = decide(&down().trigger(Trigger::Denied), &settings("{}"));
+    assert!(decision.proposals().is_empty() && decision.reason().contains("said no"), "{decision:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Several targets are taken one at a time, the one that was tried least first. A person's retry runs it once more.
 
-use paramedic_policy::{Decision, Incident, Kind, Proposal, Target, Variables, policy};
+use paramedic_policy::{Decision, Incident, Kind, Proposal, Target, Trigger, Variables, policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -40,6 +40,9 @@ policy! {
 
 /// The policy.
 pub fn decide(incident: &Incident, settings: &Settings) -> Decision {
+    if incident.trigger == Trigger::Denied {
+        return Decision::escalate("a person said no to what this policy wanted, and it has nothing else to offer");
+    }
     let targets = incident.candidates(settings.about.as_deref());
     let Some(first) = targets.first() else {
         return Decision::escalate(format!(

@@ -1,7 +1,7 @@
 //! What is run, with what, how often. No wasm is needed for any of it.
 #![allow(clippy::unwrap_used)]
 
-use paramedic_policy::{Attempt, Outcome, State, Trigger, Value, json, parse_settings, settings_schema};
+use paramedic_policy::{Attempt, Outcome, State, Value, json, parse_settings, settings_schema};
 
 use super::*;
 
@@ -97,4 +97,10 @@ fn a_playbook_must_be_named_and_nothing_unknown_be_said() {
     let schema = settings_schema::<Settings>();
     assert_eq!(schema["required"], json!(["playbook"]));
     assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn a_persons_no_is_not_asked_about_again() {
+    let decision = decide(&firing().trigger(Trigger::Denied), &plain());
+    assert!(decision.proposals().is_empty() && decision.reason().contains("said no"), "{decision:?}");
 }

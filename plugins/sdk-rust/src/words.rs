@@ -73,6 +73,8 @@ words! {
         HoldOver = "hold-over",
         /// Paramedic was restarted in the middle of an attempt.
         Interrupted = "interrupted",
+        /// A person said no to what was wanted.
+        Denied = "denied",
         /// A person asks.
         Retry = "retry",
     }

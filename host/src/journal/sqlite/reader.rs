@@ -114,6 +114,14 @@ impl Reader {
         self.ids("select incident from timer where due <= ?1 order by due, incident limit ?2", (now.0, bound(limit)))
     }
 
+    /// Which incidents hold the lock of this key.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
+        self.ids("select incident from hold where k = ?1 order by incident", [key])
+    }
+
     /// The newest incident of this key.
     ///
     /// # Errors

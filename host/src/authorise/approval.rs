@@ -1,0 +1,132 @@
+//! A person's yes: what it is about, and whether it still is.
+//!
+//! A yes is bound to what was shown: the hash of the actions with all that was resolved, so that a container that was recreated or
+//! restarted meanwhile, another host or another variable is another question. Nor does a yes outlive the time in which it was waited for,
+//! should the server have been down: then it is asked again. Absent on purpose: who may say yes, which is asked where people
+//! speak (`operate`), and any way around the other rules, which all count again when the yes is there.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Claim, Stop};
+use crate::action::{Action, Proposal};
+use crate::clock::Time;
+use crate::incident::{Event, Mode, Phase, Rule};
+
+/// A yes of the last moment is still followed.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Has a person to be asked first?
+pub(super) fn is_missing(claim: Claim<'_>) -> bool {
+    claim.policy.mode == Mode::Approve && approved(claim).is_none()
+}
+
+/// The question to a person whether this may be done.
+pub(super) fn asked(claim: Claim<'_>, actions: Vec<Action>) -> Event {
+    Event::ApprovalAsked {
+        attempt: claim.incident.next_attempt(),
+        digest: digest(&actions),
+        actions,
+        until: Time::now().plus(claim.policy.approve.within),
+    }
+}
+
+/// Is this what a person said yes to, if one did?
+pub(super) fn is_of<'a>(claim: Claim<'_>, actions: impl Iterator<Item = &'a Action>, first: &Proposal) -> Result<(), Stop> {
+    let Some(approved) = approved(claim) else { return Ok(()) };
+    let actions: Vec<Action> = actions.cloned().collect();
+    if digest(&actions) == *approved {
+        return Ok(());
+    }
+    let now: Vec<String> = actions.iter().map(told).collect();
+    let message = format!(
+        "changed target: it is not any more what the person was shown; now it would be {}; `paramedic incident retry {} --reason ...` asks again",
+        now.join(", then "),
+        claim.incident.id
+    );
+    Err(Stop::Refused { proposal: first.clone(), rule: Rule::ChangedTarget, message })
+}
+
+fn told(action: &Action) -> String {
+    match action {
+        Action::Docker { started_at, .. } => format!("{action}, started {started_at}"),
+        Action::Playbook { .. } => action.to_string(),
+    }
+}
+
+fn approved(claim: Claim<'_>) -> Option<&String> {
+    yes(&claim.incident.phase, Time::now())
+}
+
+/// The digest of a yes that still counts.
+fn yes(phase: &Phase, now: Time) -> Option<&String> {
+    match phase {
+        Phase::Approved { digest, until, .. } if now <= until.plus(FOLLOWED_WITHIN) => Some(digest),
+        _ => None,
+    }
+}
+
+/// SHA-256 of the actions as JSON, in hex: their fields always come in one order, and so do variables, by their names.
+fn digest(actions: &[Action]) -> String {
+    let text = serde_json::to_value(actions).map(|value| value.to_string()).unwrap_or_default();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::action::DockerVerb;
+
+    fn restart(target: &str, container: &str, started_at: &str, grace_seconds: Option<u32>) -> Action {
+        let (target, container) = (target.parse().unwrap(), container.parse().unwrap());
+        Action::Docker { verb: DockerVerb::Restart, target, container, started_at: started_at.to_owned(), grace_seconds }
+    }
+
+    fn playbook(host: &str, variables: &[(&str, serde_json::Value)]) -> Action {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<BTreeMap<_, _>>();
+        let (name, profile) = ("fix.yml".to_owned(), "default".to_owned());
+        Action::Playbook { name, about: "local/web".parse().unwrap(), host: host.parse().unwrap(), profile, variables }
+    }
+
+    #[test]
+    fn whatever_may_change_changes_the_digest() {
+        let acts = [
+            vec![restart("local/web", "aa", "t1", None)],
+            vec![restart("local/web", "bb", "t1", None)],
+            vec![restart("local/web", "aa", "t2", None)],
+            vec![restart("local/web", "aa", "t1", Some(1))],
+            vec![restart("edge/web", "aa", "t1", None)],
+            vec![restart("local/web", "aa", "t1", None), restart("local/db", "cc", "t1", None)],
+            vec![restart("local/db", "cc", "t1", None), restart("local/web", "aa", "t1", None)],
+            vec![playbook("localhost", &[])],
+            vec![playbook("web1", &[])],
+            vec![playbook("localhost", &[("a", 1.into())])],
+            vec![playbook("localhost", &[("a", "1".into())])],
+        ];
+        let digests: BTreeSet<String> = acts.iter().map(|act| digest(act)).collect();
+        assert_eq!(digests.len(), acts.len());
+        assert!(digests.iter().all(|digest| digest.len() == 64));
+    }
+
+    #[test]
+    fn a_yes_does_not_count_for_ever() {
+        let (until, digest) = (Time(1_000_000), "aa".to_owned());
+        let approved = Phase::Approved { proposals: Vec::new(), digest: digest.clone(), until };
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some(&digest));
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN * 2)), None);
+        let awaiting = Phase::Awaiting { proposals: Vec::new(), actions: Vec::new(), digest, until };
+        assert_eq!(yes(&awaiting, Time(0)), None, "a question is no answer");
+    }
+
+    #[test]
+    fn the_order_in_which_variables_are_written_does_not_count() {
+        let nested = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let one = playbook("localhost", &[("b", 1.into()), ("a", nested(r#"{"x": 1, "y": 2}"#))]);
+        let two = playbook("localhost", &[("a", nested(r#"{"y": 2, "x": 1}"#)), ("b", 1.into())]);
+        assert_eq!(digest(&[one]), digest(&[two]));
+    }
+}

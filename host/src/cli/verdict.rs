@@ -1,0 +1,98 @@
+//! `paramedic incident close|retry|approve|deny`: what a person says about one incident.
+
+use clap::Args;
+use serde_json::{Value, json as value};
+
+use super::desk::{Answer, Desk, SocketArg};
+use super::output::{json, line, note};
+use super::{End, Output};
+use crate::telemetry::clean;
+
+/// About which incident, and why
+#[derive(Args, Debug)]
+pub struct Verdict {
+    /// Its id, or the beginning of it; a key alone means its latest incident
+    id: String,
+    /// Why; the next person reads it
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    socket: SocketArg,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Say yes to what a policy in mode `approve` wants to do, and was shown by `incident show`
+#[derive(Args, Debug)]
+pub struct Approve {
+    #[command(flatten)]
+    verdict: Verdict,
+    /// The digest of what you saw, or at least 8 characters of its beginning; without it, what is shown now is approved
+    #[arg(long)]
+    digest: Option<String>,
+}
+
+impl Approve {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
+        let Self { verdict, digest } = self;
+        let desk = verdict.desk("approve")?;
+        let seen = match desk.get(&["incidents", &verdict.id]).await? {
+            Answer::Done(seen) => seen,
+            Answer::No(why) => return no(&why),
+        };
+        let awaiting = &seen["awaiting"];
+        if verdict.output == Output::Text {
+            show(awaiting);
+        }
+        // Where nothing waits there is no digest either, and the server says how it stands.
+        let digest = digest.unwrap_or_else(|| awaiting["digest"].as_str().unwrap_or("none").to_owned());
+        verdict.give(&desk, "approve", value!({ "reason": verdict.reason, "digest": digest })).await
+    }
+}
+
+impl Verdict {
+    pub(super) async fn run(self, word: &str) -> anyhow::Result<End> {
+        let desk = self.desk(word)?;
+        self.give(&desk, word, value!({ "reason": self.reason })).await
+    }
+
+    fn desk(&self, word: &str) -> anyhow::Result<Desk> {
+        let desk = self.socket.desk()?;
+        desk.ok_or_else(|| match self.socket.path() {
+            Ok(path) => anyhow::anyhow!(
+                "no server listens at {}, and only a running one can take `{word}`: start it with {}; `paramedic halt` works without one",
+                path.display(),
+                self.socket.start()
+            ),
+            Err(error) => error,
+        })
+    }
+
+    async fn give(&self, desk: &Desk, word: &str, body: Value) -> anyhow::Result<End> {
+        match desk.post(&["incidents", &self.id, word], &body).await? {
+            Answer::Done(done) if self.output == Output::Json => json(&done)?,
+            Answer::Done(done) => {
+                let part = |name: &str| clean(done[name].as_str().unwrap_or("?"), 500);
+                line(format!("Written by {}: {word} incident {} (entry {}).", part("by"), part("incident"), done["entry"]));
+                line(format!("Next: {}.", part("next")));
+            }
+            Answer::No(why) => return no(&why),
+        }
+        Ok(End::Fine)
+    }
+}
+
+fn no(why: &str) -> anyhow::Result<End> {
+    note(format!("no: {why}"));
+    Ok(End::Findings)
+}
+
+fn show(awaiting: &Value) {
+    let texts = |name: &str| awaiting[name].as_array().cloned().unwrap_or_default();
+    for (lead, name) in [("would do", "actions"), ("        ", "details")] {
+        for text in texts(name) {
+            line(format!("{lead}  {}", clean(text.as_str().unwrap_or("?"), 600)));
+        }
+    }
+}

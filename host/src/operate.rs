@@ -1,0 +1,431 @@
+//! Where people say what shall be done: close, retry, approve, deny, halt and resume, over a Unix socket of this machine.
+//!
+//! Who speaks is the kernel's word about the other end of the socket, never a name or a token in the message; who may speak
+//! at all is the file's permissions: root, the server's own user, and one group if the operator names it. The doors for alerts
+//! have none of this. Each command is one append with the expected entry number, answered once it is durable; what may be said
+//! where an incident stands is [`Incident::allows`]. Absent on purpose: doing anything; the healer reads what was written and goes on.
+
+mod people;
+mod routes;
+mod socket;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{info, warn};
+
+use crate::alert::IncidentId;
+use crate::clock::Time;
+use crate::halt::{self, Halt};
+use crate::incident::timeline::explain;
+use crate::incident::{Closing, Event, Incident, Phase, Progress};
+use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::policy::Policy;
+use crate::policy::approve::Person;
+use crate::policy::brakes::ALL_KEY;
+use crate::receive::intake::Intake;
+
+pub use people::{group_of, myself};
+pub use socket::{OpenError, Socket};
+
+/// The socket's name in the data folder.
+pub const FILE: &str = "operator.sock";
+
+/// How much of a digest has to be named.
+pub const SHORTEST_DIGEST: usize = 8;
+
+/// Tries to write one command; each lost try means that something else was written about the incident meanwhile.
+const TRIES: usize = 50;
+
+/// Where people are listened to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The socket; without it, `operator.sock` in the data folder.
+    pub socket: Option<PathBuf>,
+    /// The group whose members may use it beside root and the server's own user.
+    pub group: Option<String>,
+}
+
+impl Settings {
+    /// Where the socket is.
+    pub fn path(&self, data: &Path) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| data.join(FILE))
+    }
+}
+
+/// What a person wants of one incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is over, or it is that person's.
+    Close,
+    /// It shall be tried again.
+    Retry,
+    /// What has this digest, or one that begins so, may be done.
+    Approve(String),
+    /// It must not be done.
+    Deny,
+}
+
+impl Wish {
+    /// The command's word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Retry => "retry",
+            Self::Approve(_) => "approve",
+            Self::Deny => "deny",
+        }
+    }
+
+    fn event(&self, by: String, message: String) -> Event {
+        match self {
+            Self::Close => Event::Closed { how: Closing::Person, message: format!("{by}: {message}") },
+            Self::Retry => Event::Retried { by, message },
+            Self::Approve(digest) => Event::Approved { by, message, digest: digest.clone() },
+            Self::Deny => Event::Denied { by, message },
+        }
+    }
+
+    fn follows(&self) -> &'static str {
+        match self {
+            Self::Close => {
+                "this firing is left to people; if the alert ends and fires again, a new incident begins. It goes on to fire where it fires"
+            }
+            Self::Retry => "its policy is asked again, and how long it had been firing counts no more",
+            Self::Approve(_) => {
+                "it is authorised again as it stands now, and then done; if the target has changed, nothing is done"
+            }
+            Self::Deny => "nothing of it is done; its policy is told so and asked again",
+        }
+    }
+}
+
+/// A command that is on disk.
+#[derive(Debug, Serialize)]
+pub struct Done {
+    /// About which incident.
+    pub incident: String,
+    /// Which command.
+    pub command: &'static str,
+    /// Who gave it.
+    pub by: String,
+    /// The entry's number in the incident.
+    pub entry: u64,
+    /// What follows now.
+    pub next: &'static str,
+}
+
+/// An incident for somebody who is to say yes or no.
+#[derive(Debug, Serialize)]
+pub struct View {
+    /// Which.
+    pub incident: String,
+    /// The alert's name.
+    pub alert: String,
+    /// Where it stands.
+    pub state: &'static str,
+    /// What waits for a yes or a no.
+    pub awaiting: Option<Awaiting>,
+}
+
+/// What waits for a yes or a no.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Awaiting {
+    /// What would be done.
+    pub actions: Vec<String>,
+    /// What else the yes is bound to.
+    pub details: Vec<String>,
+    /// Its hash.
+    pub digest: String,
+    /// Until when a person is waited for.
+    pub until: String,
+}
+
+impl Awaiting {
+    /// What of this incident waits, if anything does.
+    pub fn of(incident: &Incident) -> Option<Self> {
+        let Phase::Awaiting { actions, digest, until, .. } = &incident.phase else { return None };
+        Some(Self {
+            actions: actions.iter().map(ToString::to_string).collect(),
+            details: explain(actions),
+            digest: digest.clone(),
+            until: until.to_string(),
+        })
+    }
+}
+
+/// Whether everything is halted, and what is being done all the same.
+#[derive(Debug, Serialize)]
+pub struct Halted {
+    /// Is it?
+    pub halted: bool,
+    /// By whom, why, since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
+    /// What was begun and has no result yet: it is finished.
+    pub running: Vec<Running>,
+    /// What follows now.
+    pub next: String,
+}
+
+/// An action that is under way.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// Whose.
+    pub incident: String,
+    /// What.
+    pub action: String,
+}
+
+impl Running {
+    /// What of this incident is under way.
+    pub fn of(incident: &Incident) -> Vec<Self> {
+        let begun = incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents);
+        let begun = begun.filter(|intent| matches!(intent.progress, Progress::Begun(_)));
+        begun.map(|intent| Self { incident: incident.id.to_string(), action: intent.action.to_string() }).collect()
+    }
+}
+
+/// Why a command was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum No {
+    /// There is no such incident, or several.
+    #[error("{0}")]
+    NoSuch(String),
+    /// It makes no sense where the incident stands; the text says what does.
+    #[error("{0}")]
+    State(String),
+    /// That person may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The journal, or the halt file, did not take it.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<JournalError> for No {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::NoSuch(why) => Self::NoSuch(why),
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Takes the commands of people.
+#[derive(Debug)]
+pub struct Operator {
+    journal: Journal,
+    intake: Arc<Intake>,
+    policies: HashMap<String, Policy>,
+    halt_file: PathBuf,
+    nudge: UnboundedSender<IncidentId>,
+}
+
+impl Operator {
+    /// `policies` as the files say now; `nudge` is told of every incident about which something was written.
+    pub fn new(
+        journal: Journal,
+        intake: Arc<Intake>,
+        policies: impl IntoIterator<Item = Policy>,
+        halt_file: PathBuf,
+        nudge: UnboundedSender<IncidentId>,
+    ) -> Self {
+        let policies = policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
+        Self { journal, intake, policies, halt_file, nudge }
+    }
+
+    /// The incident whose id is, or begins with, this.
+    ///
+    /// # Errors
+    /// [`No::NoSuch`], [`No::Broken`].
+    pub async fn view(&self, beginning: &str) -> Result<View, No> {
+        let incident = self.read(&self.journal.find(beginning).await?).await?;
+        Ok(View {
+            incident: incident.id.to_string(),
+            alert: crate::telemetry::clean(incident.alert.name(), 120),
+            state: incident.state(),
+            awaiting: Awaiting::of(&incident),
+        })
+    }
+
+    /// Writes down what this person wants of one incident. Returning `Ok` means that it is on disk.
+    ///
+    /// # Errors
+    /// [`No`].
+    pub async fn command(&self, who: &Person, beginning: &str, wish: &Wish, reason: &str) -> Result<Done, No> {
+        let id = self.journal.find(beginning).await?;
+        for _ in 0..TRIES {
+            let incident = self.read(&id).await?;
+            let event = self.allowed(who, &incident, wish, reason).inspect_err(|no| {
+                warn!(incident = %id, by = %who, uid = who.uid, command = wish.word(), %no, "What a person wanted was not taken");
+            })?;
+            let (Appended::Committed { seq: entry, .. } | Appended::Already { seq: entry, .. }) =
+                self.write(Append::new(id.clone(), Some(incident.seq), vec![event])).await?
+            else {
+                continue;
+            };
+            info!(incident = %id, by = %who, uid = who.uid, command = wish.word(), reason, "A person has spoken");
+            // Nobody listens any more when the server is stopping; the next start reads it.
+            let _ = self.nudge.send(id.clone());
+            return Ok(Done { incident: id.to_string(), command: wish.word(), by: who.to_string(), entry, next: wish.follows() });
+        }
+        Err(No::Broken(format!("incident {id} kept changing meanwhile, nothing was written: try again")))
+    }
+
+    async fn read(&self, id: &IncidentId) -> Result<Incident, No> {
+        self.journal.incident(id).await?.ok_or_else(|| No::NoSuch(format!("there is no incident {id}")))
+    }
+
+    async fn write(&self, append: Append) -> Result<Appended, No> {
+        let closes = matches!(append.events.as_slice(), [Event::Closed { .. }]);
+        let once = |append: Append| async move {
+            if closes { self.intake.close(append).await } else { self.journal.append(append).await }
+        };
+        let appended = match once(append.clone()).await {
+            // The same append, so that it cannot be written twice.
+            Err(JournalError::Unknown(_)) => once(append).await?,
+            other => other?,
+        };
+        if appended == Appended::Fenced { Err(JournalError::fenced().into()) } else { Ok(appended) }
+    }
+
+    /// The entry, if it makes sense where the incident stands and this person may write it.
+    fn allowed(&self, who: &Person, incident: &Incident, wish: &Wish, reason: &str) -> Result<Event, No> {
+        let mut event = wish.event(who.to_string(), reason.to_owned());
+        if matches!(wish, Wish::Approve(_) | Wish::Deny) {
+            let Phase::Awaiting { digest, until, .. } = &incident.phase else { return Err(out_of_place(incident, wish)) };
+            self.may_approve(who, incident)?;
+            if let (Wish::Approve(named), Event::Approved { digest: approved, .. }) = (wish, &mut event) {
+                self.may_be_done(incident, *until)?;
+                if named.len() < SHORTEST_DIGEST || !digest.starts_with(named.as_str()) {
+                    let shown = digest.get(..12).unwrap_or(digest);
+                    let message = format!(
+                        "what waits has the digest {shown}..., not {}: look at it again with `paramedic incident show {}`; nothing was approved",
+                        named.escape_debug(),
+                        incident.id
+                    );
+                    return Err(No::State(message));
+                }
+                approved.clone_from(digest);
+            }
+        }
+        if incident.allows(&event) { Ok(event) } else { Err(out_of_place(incident, wish)) }
+    }
+
+    /// Who may say yes or no is asked of the policy as it is now.
+    fn may_approve(&self, who: &Person, incident: &Incident) -> Result<(), No> {
+        let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
+        let Some(policy) = self.policies.get(name) else {
+            let message = format!(
+                "policy {name} is gone, and with it who may say yes: close it, or bring the policy back and start the server again"
+            );
+            return Err(No::State(message));
+        };
+        let Some(approvers) = &policy.approvers else { return Ok(()) };
+        if approvers.iter().any(|approver| approver.is(who)) {
+            return Ok(());
+        }
+        let listed: Vec<String> = approvers.iter().map(ToString::to_string).collect();
+        Err(No::Forbidden(format!(
+            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there",
+            listed.join(", ")
+        )))
+    }
+
+    /// A yes that could not be followed would be spent for nothing.
+    fn may_be_done(&self, incident: &Incident, until: Time) -> Result<(), No> {
+        if until <= Time::now() {
+            let id = &incident.id;
+            let message =
+                format!("too late: a yes was waited for until {until}; `paramedic incident retry {id} --reason ...` asks again");
+            return Err(No::State(message));
+        }
+        match halt::read(&self.halt_file) {
+            Ok(None) => Ok(()),
+            Ok(Some(halt)) => {
+                Err(No::State(format!("everything is {halt}; nothing was approved: `paramedic resume --reason ...` first")))
+            }
+            Err(error) => Err(No::Broken(format!("{} cannot be looked at: {error}", self.halt_file.display()))),
+        }
+    }
+
+    /// Is everything halted, and what is under way?
+    ///
+    /// # Errors
+    /// [`No::Broken`].
+    pub async fn halted(&self) -> Result<Halted, No> {
+        let halt = self.file(halt::read)?;
+        let next = match &halt {
+            Some(_) => "nothing begins before somebody says `paramedic resume --reason ...`",
+            None => "actions begin as the policies and the brakes allow",
+        };
+        Ok(Halted { halted: halt.is_some(), halt, running: self.running().await?, next: next.to_owned() })
+    }
+
+    /// Halts everything. Returning `Ok` means that it is on disk.
+    ///
+    /// # Errors
+    /// [`No::Broken`].
+    pub async fn halt(&self, who: &Person, reason: &str) -> Result<Halted, No> {
+        let before = self.file(|file| halt::write(file, &Halt::now(&who.to_string(), reason)))?;
+        warn!(by = %who, uid = who.uid, reason, already = before.is_some(), "Everything is halted: no action begins");
+        let mut now = self.halted().await?;
+        if let Some(before) = before {
+            now.next = format!("already {before}; that stays as it is. {}", now.next);
+        }
+        Ok(now)
+    }
+
+    /// Lets go. Returning `Ok` means that it is on disk.
+    ///
+    /// # Errors
+    /// [`No::Broken`].
+    pub async fn resume(&self, who: &Person, reason: &str) -> Result<Halted, No> {
+        let before = self.file(halt::remove)?;
+        warn!(by = %who, uid = who.uid, reason, was_halted = before.is_some(), "Not halted any more: actions may begin");
+        let mut now = self.halted().await?;
+        now.next = match before {
+            Some(before) => format!("no longer {before}. What was held is asked again within 5 s"),
+            None => "nothing was halted, nothing has changed".to_owned(),
+        };
+        Ok(now)
+    }
+
+    fn file<T>(&self, work: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T, No> {
+        work(&self.halt_file).map_err(|error| {
+            No::Broken(format!("{}: {error}; `touch` and `rm` on that file do the same", self.halt_file.display()))
+        })
+    }
+
+    async fn running(&self) -> Result<Vec<Running>, No> {
+        let mut running = Vec::new();
+        for id in self.journal.holders(ALL_KEY).await? {
+            running.extend(self.journal.incident(&id).await?.iter().flat_map(Running::of));
+        }
+        Ok(running)
+    }
+}
+
+/// Why a command makes no sense where the incident stands, and what does.
+fn out_of_place(incident: &Incident, wish: &Wish) -> No {
+    let (id, state) = (&incident.id, incident.state());
+    let shows = format!("`paramedic incident show {id}` tells why");
+    No::State(match (&incident.phase, wish) {
+        (Phase::Closed(_), _) => format!("incident {id} is closed: {shows}; if its alert fires again, a new one begins"),
+        (_, Wish::Approve(_) | Wish::Deny) => {
+            format!("incident {id} does not wait for a yes or a no, it is {state}: {shows}, and who was faster")
+        }
+        (Phase::Acting | Phase::Verifying(_) | Phase::Verified(_), Wish::Close) => format!(
+            "incident {id} is {state}: wait until that has ended, or say `paramedic halt --reason ...` so that nothing further begins"
+        ),
+        (Phase::Awaiting { .. }, Wish::Retry) => {
+            format!("incident {id} waits for a yes or a no: `paramedic incident approve {id}` or `deny`")
+        }
+        _ => format!("incident {id} is {state}, which goes on by itself: {shows}"),
+    })
+}

@@ -1,0 +1,82 @@
+//! The engine of incidents in a simulated world: whatever goes wrong, and whenever the server is killed, no invariant is broken.
+//!
+//! The rooms are the real ones: intake, healer, authorisation with its brakes, execution, verification. Simulated are what they touch: the
+//! journal's disk, Docker, playbooks, detectors, senders, people, and the clock. A plan says what goes wrong; it is random, and
+//! one that breaks something is shrunk to the smallest that still does.
+//!
+//! `SCHEDULES=n` says how many plans, `SEED=n` which ones.
+
+mod plan;
+mod process;
+mod rules;
+mod store;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+use plan::{Plan, plans};
+use process::Record;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The story of a run, for the one who has to find out why it broke.
+fn told(record: &Record) -> String {
+    let disk = record.disk.lock().unwrap();
+    let lines = disk.entries.iter().map(|entry| {
+        let text = paramedic::incident::timeline::tell([(entry.at, &entry.event)]).pop().map_or(String::new(), |line| line.text);
+        format!(
+            "{:8.3} {} {}: {text}\n",
+            world::second(entry.at),
+            entry.incident.key.as_str().get(..4).unwrap_or(""),
+            entry.incident.n
+        )
+    });
+    let effects =
+        record.world.effects().into_iter().map(|effect| format!("{:8.3} DONE {:?}\n", world::second(effect.at), effect.what));
+    lines.chain(effects).collect()
+}
+
+#[test]
+fn no_schedule_breaks_an_invariant() {
+    let schedules = setting("SCHEDULES", 100_000);
+    let seed = setting("SEED", 20_261_124);
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let (acted, healed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = |thread: u64| {
+        let share = u32::try_from(schedules.div_ceil(threads)).unwrap();
+        let config = Config { cases: share, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8..16].copy_from_slice(&thread.to_le_bytes());
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+        runner.run(&plans(), |plan| {
+            let record = process::run(&plan);
+            acted.fetch_add(record.world.effects().len() as u64, Ordering::Relaxed);
+            healed.fetch_add(u64::from(told_healed(&record)), Ordering::Relaxed);
+            let broken = rules::broken(&record);
+            prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
+            Ok(())
+        })
+    };
+    let failures: Vec<TestError<Plan>> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        all.into_iter().filter_map(|thread| thread.join().unwrap().err()).collect()
+    });
+    if let Some(TestError::Fail(why, plan)) = failures.into_iter().next() {
+        let record = process::run(&plan);
+        panic!("SEED={seed}: {why}\nby this plan:\n{plan:#?}\n{}", told(&record));
+    }
+    let (acted, healed) = (acted.into_inner(), healed.into_inner());
+    println!("simulation: {schedules} schedules, {acted} actions, {healed} with a healed incident, none broke an invariant");
+    assert!(acted > schedules / 2 && healed > schedules / 10, "too little happened in them to prove anything");
+}
+
+fn told_healed(record: &Record) -> bool {
+    use paramedic::incident::Closing;
+    record.disk.lock().unwrap().incidents().any(|incident| incident.closing() == Some(Closing::Healed))
+}

@@ -1,0 +1,230 @@
+//! A plan: everything that will go wrong in one simulated hour, as small numbers, so that it shrinks well.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What would make an alert stop firing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// Restarting its container.
+    Restart,
+    /// The playbook.
+    Playbook,
+    /// Time, in seconds.
+    Alone(u16),
+    /// Nothing.
+    Nothing,
+}
+
+/// One alert that will fire.
+#[derive(Clone, Debug)]
+pub struct Firing {
+    /// Which container it is about.
+    pub service: u8,
+    /// When it begins, in seconds.
+    pub at: u16,
+    /// What would end it.
+    pub cure: Cure,
+    /// Seconds after being cured until it fires again, once.
+    pub again: Option<u16>,
+    /// Through which doors it is told.
+    pub webhook: bool,
+    /// Whether Prometheus posts it.
+    pub post: bool,
+    /// Whether the sources that are looked at list it.
+    pub listed: bool,
+    /// Seconds between what is and what the detectors say.
+    pub lag: u8,
+}
+
+/// Something that goes wrong, or that a person does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The engine cannot be reached.
+    EngineDown,
+    /// The engine does what it is asked and never answers.
+    EngineHangs,
+    /// The connection breaks; what was asked takes place all the same.
+    EngineBreaks,
+    /// The detectors cannot tell.
+    Blind,
+    /// The detectors say that all is well.
+    LieWell,
+    /// The detectors say that everything fires.
+    LieFiring,
+    /// The sources list nothing, as after their restart.
+    ListsEmpty,
+    /// The sources cannot be reached.
+    ListsDown,
+    /// Every alert is silenced.
+    Silenced,
+    /// It cannot be found out whether an alert is silenced.
+    SilencesUnknown,
+    /// A person halted everything.
+    Halted,
+    /// The journal cannot be written.
+    DiskFull,
+    /// Commits fail, and nobody knows whether they took place: every second one did.
+    DiskUnsure,
+    /// A person stops a container on purpose, and starts it at the end of the trouble.
+    Stopped(u8),
+    /// Somebody deploys a container anew.
+    Recreated(u8),
+    /// A person asks to try an incident again.
+    Retried(u8),
+    /// A person closes an incident.
+    ClosedByPerson(u8),
+    /// A person says yes to what waits for it.
+    Approved(u8),
+    /// A person says no.
+    Denied(u8),
+    /// A sender repeats what it said of an alert last.
+    Repeated(u8),
+    /// A sender delivers late that an alert fires, although it may be over.
+    Late(u8),
+}
+
+/// When the server is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// At this second.
+    At(u16),
+    /// At this operation: before or after an append, before or after a side effect, counted from the start.
+    Operation(u16),
+}
+
+/// What the policy does, attempt by attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// Restart the container.
+    Restart,
+    /// Run the playbook.
+    Playbook,
+    /// Restart it, then run the playbook, in one act.
+    Both,
+    /// Wait for so many seconds first.
+    Wait(u8),
+    /// Do nothing.
+    Ignore,
+    /// It is not this policy's business.
+    Pass,
+    /// The plugin crashes.
+    Crash,
+    /// Call a person.
+    Escalate,
+}
+
+/// One simulated stretch of time.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What fires.
+    pub firings: Vec<Firing>,
+    /// What goes wrong: when, for how many seconds, what.
+    pub troubles: Vec<(u16, u8, Trouble)>,
+    /// When the server is killed, and for how many seconds it is down.
+    pub kills: Vec<(Kill, u8)>,
+    /// The policy's ladder; after it, a person is called.
+    pub ladder: Vec<Rung>,
+    /// Seconds of cooldown.
+    pub cooldown: u8,
+    /// Attempts per target in ten minutes.
+    pub attempts: u8,
+    /// Actions in ten minutes, altogether.
+    pub actions: u8,
+    /// Acts at once.
+    pub concurrent: u8,
+    /// Seconds that the engine takes for a restart, and the playbook for a run.
+    pub takes: u8,
+    /// The policy heals what a person stopped.
+    pub heals_deliberate: bool,
+    /// The policy acts when it cannot be found out whether it may.
+    pub acts_unsure: bool,
+    /// The policies ask a person first.
+    pub approve: bool,
+    /// A second policy, for every second container.
+    pub two_policies: bool,
+}
+
+/// Seconds until everything that goes wrong has gone wrong.
+pub const HORIZON: u16 = 300;
+
+/// Containers there are.
+pub const SERVICES: u8 = 2;
+
+fn cure() -> impl Strategy<Value = Cure> {
+    prop_oneof![4 => Just(Cure::Restart), 2 => Just(Cure::Playbook), 1 => (1_u16..200).prop_map(Cure::Alone), 1 => Just(Cure::Nothing)]
+}
+
+fn firing() -> impl Strategy<Value = Firing> {
+    let doors = prop_oneof![
+        Just((true, false, true)),
+        Just((true, true, true)),
+        Just((true, false, false)),
+        Just((false, true, false)),
+        Just((false, false, true))
+    ];
+    (0..SERVICES, 0..HORIZON / 2, cure(), proptest::option::weighted(0.3, 1_u16..120), doors, 0_u8..20).prop_map(
+        |(service, at, cure, again, (webhook, post, listed), lag)| Firing {
+            service,
+            at,
+            cure,
+            again,
+            webhook,
+            post,
+            listed,
+            lag,
+        },
+    )
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    use Trouble::*;
+    prop_oneof![
+        prop_oneof![Just(EngineDown), Just(EngineHangs), Just(EngineBreaks)],
+        prop_oneof![Just(Blind), Just(LieWell), Just(LieFiring), Just(ListsEmpty), Just(ListsDown)],
+        prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
+        prop_oneof![Just(DiskFull), Just(DiskUnsure)],
+        prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
+        (0_u8..3, 0_usize..6)
+            .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
+    ]
+}
+
+fn rung() -> impl Strategy<Value = Rung> {
+    prop_oneof![
+        6 => Just(Rung::Restart), 4 => Just(Rung::Playbook), 2 => Just(Rung::Both), 1 => (1_u8..40).prop_map(Rung::Wait),
+        1 => Just(Rung::Ignore), 1 => Just(Rung::Pass), 1 => Just(Rung::Crash), 1 => Just(Rung::Escalate),
+    ]
+}
+
+fn kill() -> impl Strategy<Value = (Kill, u8)> {
+    let when = prop_oneof![(0..HORIZON).prop_map(Kill::At), (0_u16..120).prop_map(Kill::Operation)];
+    (when, 0_u8..30)
+}
+
+/// All plans.
+pub fn plans() -> impl Strategy<Value = Plan> {
+    let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
+    let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
+    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2))).prop_map(
+        |(
+            (firings, troubles, kills, ladder),
+            (cooldown, attempts, actions, concurrent, takes),
+            ((heals_deliberate, acts_unsure, two_policies), approve),
+        )| Plan {
+            firings,
+            troubles,
+            kills,
+            ladder,
+            cooldown,
+            attempts,
+            actions,
+            concurrent,
+            takes,
+            heals_deliberate,
+            acts_unsure,
+            approve,
+            two_policies,
+        },
+    )
+}

@@ -1,0 +1,253 @@
+//! What must never be: the invariants, read off what was written and what was really done.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use paramedic::action::{Action, Kind, Target};
+use paramedic::alert::{IncidentId, Status};
+use paramedic::clock::Time;
+use paramedic::incident::{Closing, Event, Incident, Phase, Verdict};
+use paramedic::journal::Entry;
+use paramedic::verify::Seen;
+
+use super::plan::Trouble;
+use super::process::{Record, STABLE, Said, WINDOW};
+use super::world::{What, World, second};
+
+/// As long as an echo of a healed firing is told (see `receive/intake.rs`).
+const ECHO: Duration = Duration::from_secs(300);
+
+/// At the very moment at which something begins or ends, either is right.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// Everything that is wrong with a run; nothing if it is as it should be.
+pub fn broken(record: &Record) -> Vec<String> {
+    let disk = record.disk.lock().unwrap_or_else(PoisonError::into_inner);
+    let entries = &disk.entries;
+    let mut wrong: Vec<String> = disk.illegal.iter().map(|what| format!("5: not a legal entry: {what}")).collect();
+    if !record.ended {
+        let open: Vec<String> =
+            disk.incidents().filter(|i| !i.is_closed()).map(|i| format!("{} {} {:?}", i.id, i.state(), i.phase)).collect();
+        wrong.push(format!("6: it never ended: {}", open.join("; ")));
+    }
+    wrong.extend(
+        record.said.iter().filter(|said| said.status == Status::Firing).filter_map(|said| lost(entries, said, &record.said)),
+    );
+    one_open_per_key(entries, &mut wrong);
+    effects_have_permits(entries, &record.world, &mut wrong);
+    brakes_hold(entries, &record.world, &mut wrong);
+    people_win(entries, &record.world, &mut wrong);
+    healed_was_seen(entries, &record.world, &mut wrong);
+    wrong
+}
+
+/// 1: whatever was acknowledged has an incident.
+fn lost(entries: &[Entry], said: &Said, all: &[Said]) -> Option<String> {
+    let mut ends: HashMap<&IncidentId, (Time, Option<(Time, Closing)>)> = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry.incident.key == said.key) {
+        match entry.event {
+            Event::Opened { .. } => drop(ends.insert(&entry.incident, (entry.at, None))),
+            Event::Closed { how, .. } => drop(ends.entry(&entry.incident).and_modify(|(_, end)| *end = Some((entry.at, how)))),
+            _ => {}
+        }
+    }
+    let has = ends.values().any(|(begun, end)| {
+        // A firing that a person has closed is that person's until it ends.
+        let covers = |(end, how): (Time, Closing)| end.plus(ECHO) >= said.at || (how == Closing::Person && said.starts_at <= end);
+        *begun <= said.at && end.is_none_or(covers)
+    });
+    let overtaken = all.iter().any(|other| {
+        other.status == Status::Resolved && other.key == said.key && other.starts_at == said.starts_at && other.at <= said.at
+    });
+    (!has && !overtaken).then(|| format!("1: acknowledged at {} and no incident", second(said.at)))
+}
+
+/// 2: at most one incident is open per key.
+fn one_open_per_key(entries: &[Entry], wrong: &mut Vec<String>) {
+    let mut open = HashSet::new();
+    for entry in entries {
+        match entry.event {
+            Event::Opened { .. } if !open.insert(&entry.incident.key) => {
+                wrong.push(format!("2: two open of {}", entry.incident.key))
+            }
+            Event::Closed { .. } => drop(open.remove(&entry.incident.key)),
+            _ => {}
+        }
+    }
+}
+
+/// An intent as it was written.
+struct Intent<'a> {
+    incident: &'a IncidentId,
+    action: &'a Action,
+    intended: Time,
+    begun: Option<Time>,
+    over: Option<Time>,
+}
+
+fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
+    let mut all: BTreeMap<(&IncidentId, u32), Intent<'_>> = BTreeMap::new();
+    for entry in entries {
+        match &entry.event {
+            Event::Intended { intent, action, .. } => {
+                let new = Intent { incident: &entry.incident, action, intended: entry.at, begun: None, over: None };
+                all.insert((&entry.incident, *intent), new);
+            }
+            Event::Begun { intent } => drop(all.entry((&entry.incident, *intent)).and_modify(|i| i.begun = Some(entry.at))),
+            Event::Ended { intent, .. } | Event::Cancelled { intent, .. } => {
+                drop(all.entry((&entry.incident, *intent)).and_modify(|i| i.over = Some(entry.at)));
+            }
+            _ => {}
+        }
+    }
+    all.into_values().collect()
+}
+
+/// 4, 5, 8: what was done had an intent that had begun, one for each, about that very container.
+fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
+    let mut runs = HashSet::new();
+    let mut spent = HashSet::new();
+    for effect in world.effects() {
+        let mut found = false;
+        for entry in entries {
+            let Event::Begun { intent } = entry.event else { continue };
+            if entry.at > effect.at || spent.contains(&(entry.incident.clone(), intent)) {
+                continue;
+            }
+            let action = entries.iter().find_map(|other| match &other.event {
+                Event::Intended { intent: number, action, .. } if *number == intent && other.incident == entry.incident => {
+                    Some(action)
+                }
+                _ => None,
+            });
+            let fits = match (&effect.what, action) {
+                (What::Docker { container, started_at }, Some(Action::Docker { container: id, started_at: start, .. })) => {
+                    id.as_str() == container && start == started_at
+                }
+                (What::Playbook(run), Some(Action::Playbook { .. })) => *run == format!("{}-{intent}", entry.incident),
+                _ => false,
+            };
+            if fits {
+                found = spent.insert((entry.incident.clone(), intent));
+                break;
+            }
+        }
+        if !found {
+            wrong.push(format!("5: done at {} without a permit of its own: {:?}", second(effect.at), effect.what));
+        }
+        if let What::Playbook(run) = &effect.what
+            && !runs.insert(run.clone())
+        {
+            wrong.push(format!("5: {run} ran twice"));
+        }
+    }
+}
+
+/// The brakes, counted anew.
+fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
+    let plan = &world.plan;
+    let all = intents(entries);
+    let inside = |times: &[Time], limit: usize| times.windows(limit + 1).all(|w| w[limit].since(w[0]) >= WINDOW);
+    let mut times: Vec<Time> = all.iter().map(|intent| intent.intended).collect();
+    times.sort();
+    if !inside(&times, plan.actions.into()) {
+        wrong.push(format!("brake: more than {} actions in ten minutes", plan.actions));
+    }
+    let mut attempts: BTreeMap<&Target, BTreeMap<(Time, &IncidentId), ()>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(Kind, &Target), Vec<(Time, Option<Time>, bool, &IncidentId)>> = BTreeMap::new();
+    for intent in &all {
+        attempts.entry(intent.action.target()).or_default().insert((intent.intended, intent.incident), ());
+        let key = (intent.action.kind(), intent.action.target());
+        kinds.entry(key).or_default().push((intent.intended, intent.over, intent.begun.is_some(), intent.incident));
+    }
+    for (target, attempts) in &attempts {
+        let times: Vec<Time> = attempts.keys().map(|(at, _)| *at).collect();
+        if !inside(&times, plan.attempts.into()) {
+            wrong.push(format!("brake: more than {} attempts at {target} in ten minutes", plan.attempts));
+        }
+    }
+    let cooldown = Duration::from_secs(plan.cooldown.into());
+    for ((kind, target), mut times) in kinds {
+        times.sort();
+        for pair in times.windows(2) {
+            let since = if pair[0].2 { pair[0].1 } else { Some(pair[0].0) };
+            // Two of one kind in one act are one spending.
+            let one_act = pair[0].0 == pair[1].0 && pair[0].3 == pair[1].3;
+            if !one_act && since.is_none_or(|since| pair[1].0.since(since) < cooldown) {
+                wrong.push(format!("brake: {kind} of {target} at {} within its cooldown", second(pair[1].0)));
+            }
+        }
+    }
+    one_at_a_time(entries, plan.concurrent.into(), wrong);
+}
+
+/// One act at a time per target, from the intent until somebody has looked; and so many altogether until they are done.
+fn one_at_a_time(entries: &[Entry], most: usize, wrong: &mut Vec<String>) {
+    let mut stories: BTreeMap<&IncidentId, Incident> = BTreeMap::new();
+    for entry in entries {
+        if let Some(incident) = stories.get_mut(&entry.incident) {
+            incident.apply(entry.seq, entry.at, &entry.event);
+        } else if let Some(opened) = Incident::from_events(&entry.incident, [(entry.seq, entry.at, &entry.event)]) {
+            stories.insert(&entry.incident, opened);
+        }
+        if !matches!(entry.event, Event::Intended { .. }) {
+            continue;
+        }
+        let busy = |i: &&Incident| matches!(i.phase, Phase::Acting | Phase::Verifying(_));
+        let mut targets = HashSet::new();
+        for incident in stories.values().filter(busy) {
+            let own: HashSet<&Target> =
+                incident.attempts.last().into_iter().flat_map(|a| &a.intents).map(|i| i.action.target()).collect();
+            for target in own {
+                if !targets.insert(target) {
+                    wrong.push(format!("brake: two incidents at work on {target} at {}", second(entry.at)));
+                }
+            }
+        }
+        let acting = stories.values().filter(|incident| incident.phase == Phase::Acting).count();
+        if acting > most {
+            wrong.push(format!("brake: {acting} acts at once at {}", second(entry.at)));
+        }
+    }
+}
+
+/// 9: nothing begins against a person.
+fn people_win(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
+    for entry in entries {
+        let at = entry.at;
+        if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Halted, at, MOMENT) {
+            wrong.push(format!("9: begun at {} although everything was halted", second(at)));
+        }
+        if matches!(entry.event, Event::Intended { .. })
+            && world.plan_had(Trouble::Silenced, at, MOMENT)
+            && !world.plan_had(Trouble::SilencesUnknown, at, Duration::ZERO)
+        {
+            wrong.push(format!("9: allowed at {} although it was silenced", second(at)));
+        }
+    }
+}
+
+/// 10: healed is only said when every look for long enough, and after the action, was a positive one.
+fn healed_was_seen(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
+    let looks = world.looks();
+    let mut verdicts: HashMap<&IncidentId, (Verdict, Time)> = HashMap::new();
+    for entry in entries {
+        match entry.event {
+            Event::Verified { verdict, .. } => drop(verdicts.insert(&entry.incident, (verdict, entry.at))),
+            Event::Closed { how: Closing::Healed, .. } => {
+                let Some((Verdict::Healed, at)) = verdicts.get(&entry.incident) else {
+                    wrong.push(format!("10: {} closed as healed without being seen", entry.incident));
+                    continue;
+                };
+                let near =
+                    looks.iter().filter(|(when, key, _)| *key == entry.incident.key && *when <= *at && when.plus(STABLE) >= *at);
+                let near: Vec<_> = near.collect();
+                if near.is_empty() || near.iter().any(|(_, _, seen)| !matches!(seen, Seen::Healthy(_))) {
+                    wrong.push(format!("10: {} healed at {} after looks {near:?}", entry.incident, second(*at)));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! The simulated world: containers, playbook runs, alerts and those who tell of them. It lives on when the server is killed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use paramedic::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, InventoryHost, Outcome, Target};
+use paramedic::alert::{Alert, Family, Key, Labels, Status};
+use paramedic::clock::Time;
+use paramedic::execute::Hands;
+use paramedic::execute::docker::{Call, NotDone};
+use paramedic::incident::Rule;
+use paramedic::journal::Append;
+use paramedic::look::alertmanager::Hold;
+use paramedic::look::docker::{Container, LookError};
+use paramedic::look::sight::Listing;
+use paramedic::look::{Eyes, Unfit, http};
+use paramedic::policy::Probe;
+use paramedic::verify::{Detect, Seen};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::plan::{Cure, Firing, Kill, Plan, SERVICES, Trouble};
+use super::store::{Fate, Fates};
+
+/// When every simulation begins.
+pub const START: Time = Time(1_790_000_000_000);
+
+/// Something that was really done.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    /// When it was asked for.
+    pub at: Time,
+    /// What.
+    pub what: What,
+}
+
+/// What was really done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A container, by its id and the start that it had.
+    Docker { container: String, started_at: String },
+    /// A playbook, by the name of its run.
+    Playbook(String),
+}
+
+#[derive(Debug)]
+struct Service {
+    id: String,
+    started: Time,
+    /// Since when it is down, and whether a person did that.
+    down: Option<(Time, bool)>,
+    /// A restart that is under way: when it will be done.
+    restarting: Option<(DockerVerb, Time)>,
+}
+
+#[derive(Debug)]
+struct Run {
+    service: u8,
+    ends: Time,
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Truth {
+    /// Since when it fires, or not: the newest last.
+    history: Vec<(Time, bool)>,
+    repeats: Option<u16>,
+}
+
+#[derive(Debug)]
+struct State {
+    services: Vec<Service>,
+    runs: BTreeMap<String, Run>,
+    truths: Vec<Truth>,
+    effects: Vec<Effect>,
+    looks: Vec<(Time, Key, Seen)>,
+    operations: u16,
+    made: u32,
+    unsure: u32,
+    calm: bool,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    /// What goes wrong in it.
+    pub plan: Plan,
+    /// Told when the server has to die now.
+    pub deadly: Notify,
+    state: Mutex<State>,
+}
+
+/// Seconds since the beginning.
+pub fn second(moment: Time) -> f64 {
+    (moment.0 - START.0) as f64 / 1000.0
+}
+
+fn at(second: u16) -> Time {
+    START.plus(Duration::from_secs(second.into()))
+}
+
+pub fn local() -> DockerHost {
+    "local".parse().unwrap()
+}
+
+pub fn target(service: u8) -> Target {
+    format!("local/s{service}").parse().unwrap()
+}
+
+impl World {
+    /// A world in which all is well.
+    pub fn new(plan: Plan) -> Self {
+        let service = |n| Service {
+            id: format!("{n:064x}"),
+            started: START.minus(Duration::from_secs(9_999)),
+            down: None,
+            restarting: None,
+        };
+        let truths = plan.firings.iter().map(|firing| Truth { history: vec![(START, false)], repeats: firing.again }).collect();
+        let state = State {
+            services: (0..SERVICES).map(service).collect(),
+            runs: BTreeMap::new(),
+            truths,
+            effects: Vec::new(),
+            looks: Vec::new(),
+            operations: 0,
+            made: 0,
+            unsure: 0,
+            calm: false,
+        };
+        Self { plan, deadly: Notify::new(), state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(&self.plan, Time::now());
+        state
+    }
+
+    /// Is this going wrong at this moment?
+    pub fn suffers(&self, wanted: impl Fn(Trouble) -> bool, now: Time) -> bool {
+        let inside = |(begin, length, trouble): &(u16, u8, Trouble)| {
+            wanted(*trouble) && now >= at(*begin) && now < at(*begin).plus(Duration::from_secs((*length).into()))
+        };
+        self.plan.troubles.iter().any(inside) && !self.state.lock().unwrap_or_else(PoisonError::into_inner).calm
+    }
+
+    /// Was this going wrong at that moment, by the plan, and for at least so long before and after?
+    pub fn plan_had(&self, trouble: Trouble, now: Time, margin: Duration) -> bool {
+        let during = |(begin, length, other): &(u16, u8, Trouble)| {
+            let ends = at(*begin).plus(Duration::from_secs((*length).into()));
+            *other == trouble && now >= at(*begin).plus(margin) && now.plus(margin) <= ends
+        };
+        self.plan.troubles.iter().any(during)
+    }
+
+    fn has(&self, trouble: Trouble) -> bool {
+        self.suffers(|other| other == trouble, Time::now())
+    }
+
+    /// From now on nothing goes wrong any more, and nothing fires.
+    pub fn calm_down(&self) {
+        let mut state = self.lock();
+        let now = Time::now();
+        state.calm = true;
+        state.truths.iter_mut().for_each(|truth| truth.set(now, false));
+        for service in &mut state.services {
+            if service.down.take().is_some() {
+                service.started = now;
+            }
+        }
+    }
+
+    /// What was really done.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.lock().effects.clone()
+    }
+
+    /// What verification was told: when, about whom, what.
+    pub fn looks(&self) -> Vec<(Time, Key, Seen)> {
+        self.lock().looks.clone()
+    }
+
+    /// One more operation of the server; if the plan says so, it never comes back from it.
+    async fn operation(&self) {
+        let number = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.operations += 1;
+            state.operations
+        };
+        if self.plan.kills.iter().any(|(kill, _)| matches!(kill, Kill::Operation(at) if *at == number)) {
+            self.deadly.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What a firing looks like to those who tell of it, with its start; `None` when it does not fire.
+    pub fn seen(&self, number: usize) -> Option<Alert> {
+        let firing = &self.plan.firings[number];
+        let state = self.lock();
+        let moment = Time::now().minus(Duration::from_secs(firing.lag.into()));
+        let (since, fires) = state.truths[number].at(moment);
+        fires.then(|| alert(number, firing, Status::Firing, since))
+    }
+
+    /// When this alert last began to fire, if it ever did.
+    pub fn last_start(&self, number: usize) -> Option<Time> {
+        let state = self.lock();
+        state.truths[number].history.iter().rev().find(|(_, fires)| *fires).map(|(since, _)| *since)
+    }
+
+    /// What the sources list; an error when they cannot be reached.
+    pub fn list(&self) -> Result<Vec<Alert>, String> {
+        if self.has(Trouble::ListsDown) {
+            return Err("the sources cannot be reached".to_owned());
+        }
+        if self.has(Trouble::ListsEmpty) {
+            return Ok(Vec::new());
+        }
+        let listed = self.plan.firings.iter().enumerate().filter(|(_, firing)| firing.listed);
+        Ok(listed.filter_map(|(number, _)| self.seen(number)).collect())
+    }
+
+    /// What a list says of one alert.
+    pub fn listings(alerts: &[Alert]) -> HashMap<Key, Listing> {
+        alerts.iter().map(|alert| (Key::of(alert.family, &alert.labels, &[]), Listing::Firing)).collect()
+    }
+
+    /// Lets the alerts of this moment begin, and does what people do.
+    pub fn second_passes(&self, second: u16) {
+        let mut state = self.lock();
+        let now = Time::now();
+        for (number, firing) in self.plan.firings.iter().enumerate() {
+            if firing.at == second {
+                state.truths[number].set(now, true);
+            }
+            if let Cure::Alone(after) = firing.cure {
+                let over = state.truths[number]
+                    .history
+                    .last()
+                    .is_some_and(|(since, fires)| *fires && *since <= now.minus(Duration::from_secs(after.into())));
+                if over {
+                    state.truths[number].set(now, false);
+                }
+            }
+            // What was cured comes back once.
+            let again = state.truths[number].repeats.map(|after| Duration::from_secs(after.into()));
+            if let (Some(after), Some((since, false)), true) =
+                (again, state.truths[number].history.last().copied(), state.truths[number].history.len() > 2)
+            {
+                if now >= since.plus(after) {
+                    state.truths[number].set(now, true);
+                    state.truths[number].repeats = None;
+                }
+            }
+        }
+        for (begin, length, trouble) in &self.plan.troubles {
+            let (begins, ends) = (*begin == second, begin + u16::from(*length) == second);
+            match trouble {
+                Trouble::Stopped(service) if begins => state.services[usize::from(*service)].stop(now, true),
+                Trouble::Stopped(service) if ends => state.services[usize::from(*service)].start(now),
+                Trouble::Recreated(service) if begins => {
+                    state.made += 1;
+                    let made = state.made;
+                    let service = &mut state.services[usize::from(*service)];
+                    *service = Service { id: format!("{:064x}", 1_000 + made), started: now, down: None, restarting: None };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn by(&self, state: &State, id: &str) -> Option<u8> {
+        (0..SERVICES).find(|n| state.services[usize::from(*n)].id == id)
+    }
+}
+
+/// An alert as everybody writes it.
+pub fn alert(number: usize, firing: &Firing, status: Status, since: Time) -> Alert {
+    let labels = [("alertname", format!("A{number}")), ("container", format!("s{}", firing.service))];
+    Alert {
+        family: Family::Prometheus,
+        status,
+        labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        annotations: Labels::new(),
+        starts_at: since,
+        ends_at: None,
+        generator_url: String::new(),
+        fingerprint: None,
+    }
+}
+
+impl Truth {
+    fn set(&mut self, now: Time, fires: bool) {
+        if self.history.last().is_none_or(|(_, before)| *before != fires) {
+            self.history.push((now, fires));
+        }
+    }
+
+    fn at(&self, moment: Time) -> (Time, bool) {
+        self.history.iter().rev().find(|(since, _)| *since <= moment).copied().unwrap_or((START, false))
+    }
+}
+
+impl Service {
+    fn stop(&mut self, now: Time, by_person: bool) {
+        self.down.get_or_insert((now, by_person));
+    }
+
+    fn start(&mut self, now: Time) {
+        if self.down.take().is_some() {
+            self.started = now;
+        }
+    }
+}
+
+impl State {
+    /// What was begun earlier and is done by now.
+    fn settle(&mut self, plan: &Plan, now: Time) {
+        for number in 0..self.services.len() {
+            let service = &mut self.services[number];
+            let Some((verb, done)) = service.restarting.filter(|(_, done)| *done <= now) else { continue };
+            service.restarting = None;
+            match verb {
+                DockerVerb::Stop => service.stop(done, false),
+                DockerVerb::Restart | DockerVerb::Start => {
+                    service.down = None;
+                    service.started = done;
+                    self.cure(plan, number, Cure::Restart, done);
+                }
+            }
+        }
+        let mut done = Vec::new();
+        for run in self.runs.values_mut().filter(|run| run.ends <= now && !run.told) {
+            run.told = true;
+            done.push((run.service, run.ends));
+        }
+        for (service, ends) in done {
+            self.cure(plan, usize::from(service), Cure::Playbook, ends);
+        }
+    }
+
+    fn cure(&mut self, plan: &Plan, service: usize, cure: Cure, now: Time) {
+        for (number, firing) in plan.firings.iter().enumerate() {
+            if usize::from(firing.service) == service && firing.cure == cure {
+                self.truths[number].set(now, false);
+            }
+        }
+    }
+}
+
+impl Eyes for World {
+    fn hosts(&self) -> Vec<DockerHost> {
+        vec![local()]
+    }
+
+    fn container<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
+        let number = (0..SERVICES).find(|n| format!("s{n}") == target.container.as_str());
+        std::future::ready(self.inspect(number)).boxed()
+    }
+
+    fn by_id<'a>(&'a self, _: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
+        let number = self.by(&self.lock(), id.as_str());
+        std::future::ready(self.inspect(number)).boxed()
+    }
+
+    fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
+        let state = self.lock();
+        let number = self.by(&state, container.id.as_str());
+        let stopped = number.is_some_and(|n| matches!(state.services[usize::from(n)].down, Some((_, true))));
+        std::future::ready(Ok(stopped.then(|| "a person did".to_owned()))).boxed()
+    }
+
+    fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
+        let answer = if self.has(Trouble::SilencesUnknown) {
+            Err(http::LookError::TimedOut { who: "Alertmanager".to_owned() })
+        } else if self.has(Trouble::Silenced) {
+            Ok(Some(Hold { rule: Rule::Silenced, by: "ann".to_owned(), why: "deploying".to_owned(), until: None }))
+        } else {
+            Ok(None)
+        };
+        std::future::ready(answer).boxed()
+    }
+
+    fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+impl World {
+    fn inspect(&self, number: Option<u8>) -> Result<Option<Container>, LookError> {
+        if self.has(Trouble::EngineDown) {
+            return Err(LookError::TooSlow { host: local(), within: Duration::from_secs(5) });
+        }
+        let Some(number) = number else { return Ok(None) };
+        let state = self.lock();
+        let service = &state.services[usize::from(number)];
+        Ok(Some(Container {
+            target: target(number),
+            id: service.id.parse().unwrap(),
+            state: if service.down.is_some() { "exited" } else { "running" }.to_owned(),
+            started_at: service.started.to_string(),
+            started: Some(service.started),
+            finished: service.down.map(|(since, _)| since),
+            exit_code: Some(0),
+            out_of_memory: false,
+            error: String::new(),
+            labels: Labels::new(),
+            restart_policy: "no".to_owned(),
+            restart_count: 0,
+            health: None,
+            stop_timeout: Some(1),
+            protected: None,
+        }))
+    }
+
+    /// The engine does it, whether or not anybody waits for the answer.
+    fn begin(&self, call: Call<'_>) -> Option<Duration> {
+        let takes = Duration::from_secs(self.plan.takes.into());
+        let mut state = self.lock();
+        let now = Time::now();
+        let number = usize::from(self.by(&state, call.id.as_str())?);
+        let service = &mut state.services[number];
+        service.restarting = Some((call.verb, now.plus(takes)));
+        let what = What::Docker { container: service.id.clone(), started_at: service.started.to_string() };
+        state.effects.push(Effect { at: now, what });
+        Some(takes)
+    }
+}
+
+impl Hands for World {
+    fn docker<'a>(&'a self, call: Call<'a>, within: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
+        async move {
+            self.operation().await;
+            if self.has(Trouble::EngineDown) {
+                return Err(NotDone::NotAsked("no engine answers".to_owned()));
+            }
+            let Some(takes) = self.begin(call) else {
+                return Err(NotDone::Refused { status: 404, message: "no such container".to_owned() });
+            };
+            self.operation().await;
+            if self.has(Trouble::EngineBreaks) {
+                return Err(NotDone::Unanswered("the connection broke".to_owned()));
+            }
+            if self.has(Trouble::EngineHangs) {
+                sleep(within).await;
+                return Err(NotDone::Unanswered("the engine gave no answer".to_owned()));
+            }
+            sleep(takes).await;
+            self.operation().await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn playbook<'a>(&'a self, run: &'a str, action: &'a Action) -> BoxFuture<'a, Outcome> {
+        async move {
+            self.operation().await;
+            let takes = Duration::from_secs(self.plan.takes.into());
+            let service = (0..SERVICES).find(|n| target(*n) == *action.target()).unwrap();
+            {
+                let mut state = self.lock();
+                let now = Time::now();
+                state.runs.insert(run.to_owned(), Run { service, ends: now.plus(takes), told: false });
+                state.effects.push(Effect { at: now, what: What::Playbook(run.to_owned()) });
+            }
+            self.operation().await;
+            sleep(takes).await;
+            self.operation().await;
+            Outcome { ending: Ending::Succeeded, message: "done".to_owned(), touched: true, output: Vec::new() }
+        }
+        .boxed()
+    }
+
+    fn find_playbook<'a>(&'a self, run: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
+        async move {
+            let ends = self.lock().runs.get(run).map(|run| run.ends);
+            if let Some(ends) = ends {
+                sleep(ends.since(Time::now())).await;
+            }
+            let message = if ends.is_some() { "it took place" } else { "there is no trace of it" };
+            Outcome { ending: Ending::Interrupted, message: message.to_owned(), touched: true, output: Vec::new() }
+        }
+        .boxed()
+    }
+}
+
+impl Detect for World {
+    fn look<'a>(&'a self, alert: &'a Alert, since: Time) -> BoxFuture<'a, Seen> {
+        let name = alert.labels["alertname"].trim_start_matches('A').parse::<usize>().unwrap();
+        let now = Time::now();
+        let lag = Duration::from_secs(self.plan.firings[name].lag.into());
+        let seen = if self.has(Trouble::Blind) || now.minus(lag) <= since {
+            Seen::Unclear("it cannot be told".to_owned())
+        } else if self.has(Trouble::LieWell) {
+            Seen::Healthy("all is well".to_owned())
+        } else if self.has(Trouble::LieFiring) || self.seen(name).is_some() {
+            Seen::Firing("it fires".to_owned())
+        } else {
+            Seen::Healthy("neither pending nor firing".to_owned())
+        };
+        self.lock().looks.push((now, Key::of(alert.family, &alert.labels, &[]), seen.clone()));
+        std::future::ready(seen).boxed()
+    }
+
+    fn probe<'a>(&'a self, _: &'a Probe, _: Time) -> BoxFuture<'a, Seen> {
+        std::future::ready(Seen::Unclear("there is no probe".to_owned())).boxed()
+    }
+}
+
+impl Fates for World {
+    fn before<'a>(&'a self, _: &'a Append) -> BoxFuture<'a, Fate> {
+        async move {
+            self.operation().await;
+            // As if it had to wait for the disk: others get their turn.
+            tokio::task::yield_now().await;
+            if self.has(Trouble::DiskFull) {
+                return Fate::Fails;
+            }
+            if self.has(Trouble::DiskUnsure) {
+                let mut state = self.lock();
+                state.unsure += 1;
+                return if state.unsure % 2 == 0 { Fate::Unknown } else { Fate::Lost };
+            }
+            Fate::Fine
+        }
+        .boxed()
+    }
+
+    fn after(&self) -> BoxFuture<'_, ()> {
+        self.operation().boxed()
+    }
+}
