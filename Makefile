@@ -2,7 +2,7 @@
 # whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugins images up demo demo-down test bench fmt lint deny
+.PHONY: help build plugins images up demo demo-down test soak bench fmt lint deny
 
 # Every package under plugins/ but the SDKs is a plugin.
 PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
@@ -40,8 +40,13 @@ demo-down: ## remove the stack, its volumes and its journal (the images stay)
 test: ## install what is missing and run every check and every test
 	@.ci/test.sh
 
+soak: build ## kill the server while it works, ROUNDS=200 times, and check that nothing was lost or doubled
+	@stack/setup.sh tools engine base-image ansible wasm
+	@ROUNDS=$(ROUNDS) SEED=$(SEED) tests/soak.sh
+
 bench: build plugins ## print the benchmark table
 	@stack/setup.sh tools engine base-image
+	cargo build --release --locked -p paramedic-tests --bin paramedic-bench
 	@tests/bench/bench.sh
 
 fmt: ## format the Rust code

@@ -138,16 +138,16 @@ impl Command {
 }
 
 impl DataArg {
+    /// The journal, for reading.
+    fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
+        Ok(crate::journal::Reader::open(&self.folder()?)?)
+    }
+
     /// The data folder.
     fn folder(&self) -> anyhow::Result<PathBuf> {
         Ok(match &self.data {
             Some(data) => data.clone(),
             None => crate::config::load(&self.config.config)?.data,
         })
-    }
-
-    /// The journal, for reading.
-    fn journal(&self) -> anyhow::Result<crate::journal::Reader> {
-        Ok(crate::journal::Reader::open(&self.folder()?)?)
     }
 }

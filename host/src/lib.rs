@@ -14,7 +14,7 @@
 //! 4. No grant, no action; both keys (declared by the plugin, granted by the operator) are needed. Every refusal is journalled
 //!    with the rule that refused.
 //! 5. Intent before, `begun` at, result after. Begun without a result, found at start, is unknown: look first, never repeat.
-//! 6. Every wait has a deadline: plugin calls, lookups, Docker calls, playbooks, verification, shutdown. A deadline that
+//! 6. Every wait has a deadline: plugin calls, lookups, Docker calls, playbooks, approvals, verification, shutdown. A deadline that
 //!    passes is an outcome, not a hang.
 //! 7. A broken plugin harms only its own decision: it cannot crash, stall, starve or read anything of the host or of another plugin.
 //! 8. An empty, ambiguous, changed or protected target means do nothing and say so.

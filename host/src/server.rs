@@ -133,11 +133,11 @@ impl Server {
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
         let ready = Arc::clone(&intake);
+        let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
         let ready: Ready = Arc::new(move || {
             let intake = Arc::clone(&ready);
             Box::pin(async move { intake.ready().await })
         });
-        let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
         let healer = Arc::new(healer);
         Ok(Self {

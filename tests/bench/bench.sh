@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make bench: the figures of the README, measured on this machine, as a table. Needs the server, the plugins and an engine.
-# The load goes to 127.0.0.1 and to containers of its own, and ends by itself.
+# make bench: the figures of docs/performance.md, measured on this machine, as a table. Needs the server, the plugins, an engine
+# and the part that is Rust (main.rs). The load goes to 127.0.0.1 and to containers of its own, and ends by itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -59,3 +59,9 @@ $paramedic journal tail -n 100000 --data "$work/data" --output json | jq -rs '
     | sort | if length == 0 then error("nothing was restarted") else "p50 \(.[(length / 2 | floor)]) ms, worst \(.[-1]) ms (\(length) alerts)" end' \
     >"$work/latency"
 row "alert on disk until the restart call is issued" "$(cat "$work/latency")"
+
+kill "$server"
+wait "$server" || true
+server=
+# Below target, so that it is this repository's disk that is measured.
+(cd target && release/paramedic-bench release/paramedic)

@@ -15,22 +15,23 @@ use crate::row;
 use crate::sender::{Took, load};
 use crate::server::Server;
 
-/// Alerts of one sender, and of 64 together.
-const ALONE: usize = 3_000;
-const TOGETHER: usize = 12_000;
-const SENDERS: usize = 64;
+/// So many senders, so many alerts of all of them together.
+const LOADS: [(usize, usize); 2] = [(1, 3_000), (64, 12_000)];
 
 pub async fn measure(binary: &Path, folder: &Path) {
     let folder = folder.join("intake");
     std::fs::create_dir_all(&folder).unwrap();
     row("raw fsync rate of this disk (append 600 bytes, fdatasync)", &format!("{:.0} /s", fsyncs(&folder)));
-    let parsed = (parse_only(1, ALONE).await, parse_only(SENDERS, TOGETHER).await);
-    let kept = (durable(binary, &folder, 1, ALONE).await, durable(binary, &folder, SENDERS, TOGETHER).await);
-    for (what, (one, many)) in [("parsed, kept nowhere", &parsed), ("durable", &kept)] {
-        row(&format!("alerts {what}, one sender"), &shown(one));
-        row(&format!("alerts {what}, {SENDERS} senders"), &shown(many));
+    for (senders, count) in LOADS {
+        row(&format!("alerts parsed and kept nowhere, {senders} at once"), &shown(&parse_only(senders, count).await));
     }
-    row(&format!("durable: {SENDERS} senders to one"), &format!("{:.1} times", kept.1.per_second / kept.0.per_second));
+    let mut rates = Vec::new();
+    for (senders, count) in LOADS {
+        let (took, micros) = durable(binary, &folder, senders, count).await;
+        row(&format!("alerts made durable, {senders} at once"), &format!("{}, {micros:.0} us of CPU each", shown(&took)));
+        rates.push(took.per_second);
+    }
+    row("made durable: many senders to one", &format!("{:.1} times", rates[1] / rates[0]));
     row("raw fsync rate of this disk, once more", &format!("{:.0} /s", fsyncs(&folder)));
 }
 
@@ -66,11 +67,11 @@ async fn parse_only(senders: usize, count: usize) -> Took {
 }
 
 /// The real server, with a new journal.
-async fn durable(binary: &Path, folder: &Path, senders: usize, count: usize) -> Took {
+async fn durable(binary: &Path, folder: &Path, senders: usize, count: usize) -> (Took, f64) {
     let folder = folder.join(format!("{senders}-senders"));
     Server::prepare(&folder);
     let server = Server::start(binary, &folder).await;
     let took = load(server.port(), senders, count, "kept").await;
-    println!("cpu {:?} for {count}", server.cpu());
-    took
+    let micros = server.cpu().as_micros() as f64 / count as f64;
+    (took, micros)
 }

@@ -454,3 +454,56 @@ async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
     assert!(story.contains("the policy's probe of http://127.0.0.1") && story.contains("answers 200"), "{story}");
     Ok(())
 }
+
+#[tokio::test]
+async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Result<()> {
+    let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";
+    let mut prom = start_prometheus(rules, &[], None, "").await?;
+    let folder = tempfile::tempdir()?;
+    let setup = Setup::restarts("nothing").prometheus(&prom.url);
+    let config = setup.write(folder.path(), 0);
+    let check = async || {
+        let mut command = tokio::process::Command::new(crate::crash::binary());
+        command.args(["check", "--online", "--output", "json", "--config"]).arg(&config);
+        let done = command.output().await?;
+        let said: serde_json::Value =
+            serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
+        anyhow::Ok((done.status.code(), said))
+    };
+    let (code, said) = check().await?;
+    assert_eq!(code, Some(0), "a warning is no error: {said}");
+    let warning = said["warnings"][0].as_str().context("a warning")?;
+    assert!(warning.contains("`verify.within` is 40.0 s, but rule Down") && warning.contains("write `within: "), "{warning}");
+    prom.kill().await?;
+    let (code, said) = check().await?;
+    assert_eq!((code, said["ok"].as_bool()), (Some(1), Some(false)), "{said}");
+    assert!(said["unreachable"][0].as_str().is_some_and(|text| text.contains("cannot be reached")), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_says_at_the_start_and_once_what_is_wrong_with_what_is_looked_at() -> Result<()> {
+    let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";
+    let mut prom = start_prometheus(rules, &[], None, "").await?;
+    let folder = tempfile::tempdir()?;
+    let mut setup = Setup::restarts("nothing").prometheus(&prom.url);
+    setup.config += "docker: {hosts: {local: 'unix:///var/run/docker.sock', edge: 'unix:///nowhere/docker.sock'}}\n";
+    let config = setup.write(folder.path(), 0);
+    let log = folder.path().join("log");
+    let mut command = tokio::process::Command::new(crate::crash::binary());
+    command.arg("serve").arg("--config").arg(config).stderr(std::fs::File::create(&log)?).kill_on_drop(true);
+    let _server = command.spawn()?;
+    let said = |words: &'static str| std::fs::read_to_string(&log).unwrap_or_default().matches(words).count();
+    let until = async |words: &'static str| within(30, words, || async { Ok((said(words) > 0).then_some(())) }).await;
+    until("`verify.within` is 40.0 s, but rule Down").await?;
+    until("a Docker engine cannot be asked").await?;
+    assert_eq!(said("a source cannot be asked"), 0);
+    prom.kill().await?;
+    until("a source cannot be asked").await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(said("a source cannot be asked"), 1);
+    prom.start().await?;
+    until("the source answers again").await?;
+    assert_eq!(said("a Docker engine cannot be asked"), 1);
+    Ok(())
+}

@@ -145,7 +145,9 @@ impl Doors {
             .route("/api/v2/alerts", door(Door::Post))
             // What moves Paramedic is said elsewhere, whatever token is shown here.
             .route("/v1/{*rest}", only_the_socket())
-            .route("/api/v1/{*rest}", only_the_socket())
+            .route("/api/v1/incidents/{*rest}", only_the_socket())
+            .route("/api/v1/halt", only_the_socket())
+            .route("/api/v1/resume", only_the_socket())
             .route("/-/healthy", only("GET, HEAD", get(|| async { plain(StatusCode::OK, "OK") })))
             .route("/-/ready", only("GET, HEAD", get(answer_ready).with_state(ready)))
             .merge(beside)

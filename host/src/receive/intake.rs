@@ -127,7 +127,7 @@ impl Intake {
         if alert.status == Status::Resolved {
             self.note_over(&key, alert.starts_at, Time::now());
         }
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             if self.is_overtaken(&key, via, &alert) {
                 return Ok(());
             }
@@ -138,7 +138,7 @@ impl Intake {
                     false
                 }
                 Some(known) => self.refresh(&key, &known, via, &alert).await?,
-                None => self.open(&key, via, &alert).await?,
+                None => self.open(&key, via, &alert, tries == 0).await?,
             };
             if done {
                 return Ok(());
@@ -179,8 +179,11 @@ impl Intake {
     }
 
     /// No incident is known to be open. `true` when nothing is left to do.
-    async fn open(&self, key: &Key, via: Via, alert: &Alert) -> Result<bool, JournalError> {
-        let latest = self.journal.latest(key).await?;
+    ///
+    /// With `guess` the key is taken for one without a history, as most are in a storm: then the append alone tells whether that
+    /// is so, and nothing has to be read before an answer.
+    async fn open(&self, key: &Key, via: Via, alert: &Alert, guess: bool) -> Result<bool, JournalError> {
+        let latest = if guess && alert.status == Status::Firing { None } else { self.journal.latest(key).await? };
         if let Some(open) = latest.as_ref().filter(|listed| listed.open) {
             return self.remember(&open.id).await.map(|()| false);
         }

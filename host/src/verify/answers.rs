@@ -21,6 +21,8 @@ use crate::telemetry::clean;
 
 /// How deep recording rules that are built on recording rules are followed.
 const DEEPEST: usize = 5;
+/// How many selectors of one alerting rule are looked at, those of its recording rules included.
+const MOST_SELECTORS: usize = 1_000;
 /// Of how many kinds of series it is asked which job they come from; the others are taken for usual ones.
 const MOST_ASKED: usize = 64;
 
@@ -124,7 +126,8 @@ impl Answers<'_> {
         let mut slowest = Delay::default();
         // Selectors still to be looked at, with what the recording rules in between have added.
         let mut open: Vec<(Selector, Delay, usize)> = of(rule, Delay::default(), 0);
-        while let Some((selector, before, depth)) = open.pop() {
+        for _ in 0..MOST_SELECTORS {
+            let Some((selector, before, depth)) = open.pop() else { break };
             let delay = Delay { looks_back: before.looks_back + selector.back().unwrap_or_default(), ..before };
             let recording: Vec<_> = self.rules.iter().filter(|r| !r.alerting && selector.is_of(&r.name)).collect();
             if recording.is_empty() || depth >= DEEPEST {

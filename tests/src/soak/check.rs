@@ -21,7 +21,10 @@ const LATE_MS: i64 = 30_000;
 /// How much later the witness may tell of the end of something than the journal does, when a restarted server found it out.
 const FOUND_OUT_MS: i64 = 2_000;
 
-/// A label set as one text, for comparing.
+/// For so long after a firing was said to be over it is old news when it is told once more.
+const OVERTAKEN_MS: i64 = 60_000;
+
+/// Labels of an alert: who it is.
 pub type Labels = BTreeMap<String, String>;
 
 /// A message about one alert that was acknowledged with 2xx.
@@ -33,7 +36,9 @@ pub struct Told {
     pub starts_at: i64,
     /// Firing, or resolved.
     pub firing: bool,
-    /// When the request that was acknowledged was sent (ms, the harness' clock).
+    /// When it was first sent (ms, the harness' clock); it may have been heard then, although nobody said so.
+    pub first_sent: i64,
+    /// When the request that was acknowledged was sent.
     pub sent: i64,
     /// When the acknowledgement was there.
     pub acked: i64,
@@ -122,22 +127,33 @@ pub fn check(evidence: &Evidence, brakes: &Brakes) -> Report {
     report
 }
 
-/// Every acknowledged firing belongs to an incident that was open at some moment between its sending and its answer.
+/// Every acknowledged firing belongs to an incident that was open at some moment between its sending and its answer. Only a firing
+/// whose end (of the same `startsAt`) had been told before its answer, at most a minute ago, needs none: messages may overtake each other.
 ///
 /// Without any tolerance: the journal's time of `opened` is taken before the answer, that of `closed` after the alert was last let in.
 fn acknowledged(evidence: &Evidence, stories: &Stories, report: &mut Report) {
     let mut alerts = BTreeSet::new();
+    let mut over: BTreeMap<(&Labels, i64), Vec<&Told>> = BTreeMap::new();
+    for told in evidence.told.iter().filter(|told| !told.firing) {
+        over.entry((&told.labels, told.starts_at)).or_default().push(told);
+    }
+    let mut of_labels: BTreeMap<&Labels, Vec<&story::Story>> = BTreeMap::new();
+    for story in stories.incidents.values() {
+        of_labels.entry(&story.labels).or_default().push(story);
+    }
     for told in evidence.told.iter().filter(|told| told.firing) {
-        alerts.insert((&told.labels, told.starts_at));
-        let of_these = stories.incidents.values().filter(|story| story.labels == told.labels);
-        let open_then = |opened: i64, closed: Option<i64>| opened <= told.acked && closed.is_none_or(|at| at >= told.sent);
-        if !of_these.clone().any(|story| open_then(story.opened, story.closed_at())) {
+        let alert = (&told.labels, told.starts_at);
+        alerts.insert(alert);
+        let overtakes = |end: &&Told| end.first_sent <= told.acked && told.sent <= end.acked + OVERTAKEN_MS;
+        let open_then = |story: &&story::Story| story.opened <= told.acked && story.closed_at().is_none_or(|at| at >= told.sent);
+        let stories = of_labels.get(&told.labels).map_or(&[][..], Vec::as_slice);
+        if !stories.iter().any(open_then) && !over.get(&alert).is_some_and(|ends| ends.iter().any(overtakes)) {
             report.lost.push(format!(
                 "the firing of {:?} since {} was acknowledged at {} and no incident was open for it then (it has {})",
                 told.labels,
                 told.starts_at,
                 told.acked,
-                of_these.count()
+                stories.len()
             ));
         }
     }

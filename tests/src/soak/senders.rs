@@ -86,7 +86,10 @@ impl Fate {
             return self.dice.one_of(&self.known).clone();
         }
         self.count += 1;
-        let (name, container) = self.dice.one_of(&self.wounds).clone();
+        // What nobody wants may not fire for ever: it would rest without anybody having said why.
+        let wounds: Vec<_> =
+            self.wounds.iter().filter(|(_, container)| lasting != Lasting::ForEver || container.is_some()).collect();
+        let (name, container) = (*self.dice.one_of(&wounds)).clone();
         let mut labels = Labels::from([("alertname".to_owned(), name.to_owned()), ("wound".to_owned(), self.count.to_string())]);
         labels.extend(container.map(|container| ("container".to_owned(), container)));
         if lasting != Lasting::ForEver {
@@ -214,6 +217,7 @@ impl Sender {
     /// Comes again until it is acknowledged.
     async fn tell(&self, door: Door, alerts: &[Labels], starts_at: Time, firing: bool) {
         let mut pause = Duration::from_millis(50);
+        let first_sent = Time::now().0;
         loop {
             let sent = Time::now();
             let (path, body) = message(door, alerts, starts_at, firing, sent);
@@ -225,6 +229,7 @@ impl Sender {
                         labels: labels.clone(),
                         starts_at: starts_at.0,
                         firing,
+                        first_sent,
                         sent: sent.0,
                         acked: acked.0,
                     };

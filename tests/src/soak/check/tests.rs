@@ -32,7 +32,7 @@ impl Case {
     }
 
     fn told(&mut self, name: &str, firing: bool, sent: i64, acked: i64) -> &mut Self {
-        self.evidence.told.push(Told { labels: labels(name), starts_at: 1, firing, sent, acked });
+        self.evidence.told.push(Told { labels: labels(name), starts_at: 1, firing, first_sent: sent, sent, acked });
         self
     }
 
@@ -120,6 +120,26 @@ fn an_incident_that_was_over_before_does_not_count() {
     let mut in_time = Case::story();
     in_time.closed(ID, 500).told("A", true, 499, 510);
     in_time.is_sound();
+}
+
+#[test]
+fn a_firing_that_was_overtaken_by_its_end_needs_no_incident() {
+    let told = |starts_at: i64, end_at: i64| {
+        let mut case = Case::default();
+        case.told("A", false, end_at, end_at + 10).told("A", true, 1_000, 1_010);
+        case.evidence.told[0].starts_at = starts_at;
+        case
+    };
+    told(1, 500).is_sound();
+    told(1, 1_005).is_sound();
+    // Another firing, one that was acknowledged before its end was told, and one that was told again long after.
+    told(2, 500).finds("lost", "no incident was open");
+    told(1, 1_011).finds("lost", "no incident was open");
+    told(1, 1_000 - 11 - OVERTAKEN_MS).finds("lost", "no incident was open");
+    // Its end may have been heard at the first try already, of which nobody knows.
+    let mut tried = told(1, 5_000);
+    tried.evidence.told[0].first_sent = 900;
+    tried.is_sound();
 }
 
 #[test]
