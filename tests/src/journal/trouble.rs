@@ -194,7 +194,7 @@ async fn damage_under_a_running_server_is_an_error_and_no_hang() {
 }
 
 /// A server on this data folder, without policies: where it listens, and how it is stopped.
-async fn serve(data: &Path) -> (String, Shutdown, tempfile::TempDir) {
+pub(super) async fn serve(data: &Path) -> (String, Shutdown, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for part in ["policies", "plugins"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
@@ -223,7 +223,7 @@ async fn post(url: &str, name: &str) -> u16 {
         .as_u16()
 }
 
-async fn ready(url: &str) -> (u16, String) {
+pub(super) async fn ready(url: &str) -> (u16, String) {
     let answer = reqwest_client().get(format!("{url}/-/ready")).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
