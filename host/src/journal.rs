@@ -27,7 +27,7 @@ use crate::incident::Incident;
 pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
 pub use settings::{Keep, Settings};
-pub use sqlite::{Compacted, Reader, backup, compact};
+pub use sqlite::{Compacted, Pin, Reader, backup, compact};
 
 /// Why the journal could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

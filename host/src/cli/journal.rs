@@ -256,8 +256,10 @@ impl Compact {
         let before = Time::now().minus(self.before);
         let done = compact(&self.data.folder()?, before, self.archive.as_deref(), self.dry_run)?;
         if self.output == Output::Json {
-            let pinned =
-                done.pinned.as_ref().map(|(incident, since)| value!({ "incident": incident, "since": since.to_string() }));
+            let pinned = done
+                .pinned
+                .as_ref()
+                .map(|pin| value!({ "incident": pin.incident, "since": pin.since.to_string(), "open": pin.open }));
             json(&value!({ "removed": done.removed, "first": done.first, "dry_run": self.dry_run, "pinned": pinned }))?;
         } else {
             self.tell(&done);
@@ -268,10 +270,9 @@ impl Compact {
     fn tell(&self, done: &Compacted) {
         let verb = if self.dry_run { "would be removed" } else { "were removed" };
         line(format!("{} entries {verb}; the journal begins with entry {}", done.removed, done.first));
-        if let Some((incident, since)) = &done.pinned {
-            note(format!(
-                "older entries are kept, since incident {incident}, of {since}, is still open or was written to lately: close it when it is over"
-            ));
+        if let Some(pin) = &done.pinned {
+            let why = if pin.open { "is still open: close it when it is over" } else { "was written to since then" };
+            note(format!("older entries are kept, since incident {}, of {}, {why}", pin.incident, pin.since));
         }
     }
 }

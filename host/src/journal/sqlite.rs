@@ -28,7 +28,7 @@ use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Settings
 use crate::alert::{IncidentId, Key};
 
 pub use backup::backup;
-pub use compact::{Compacted, compact};
+pub use compact::{Compacted, Pin, compact};
 use database::Database;
 pub use reader::Reader;
 use writer::Writer;

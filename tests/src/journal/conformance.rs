@@ -71,6 +71,8 @@ pub const CASES: &[Case] = &[
         name: "reads_see_all_that_was_acknowledged_and_no_gap",
         run: |place| reads_see_all_that_was_acknowledged_and_no_gap(place).boxed(),
     },
+    Case { name: "who_is_meant_is_found", run: |place| who_is_meant_is_found(place).boxed() },
+    Case { name: "who_holds_a_lock_is_known", run: |place| who_holds_a_lock_is_known(place).boxed() },
 ];
 
 /// Runs every case in a new place; fails with the names of those that failed.
@@ -421,4 +423,40 @@ async fn reads_see_all_that_was_acknowledged_and_no_gap(place: &dyn Place) {
         join_all(appends).await;
     }
     tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap().unwrap();
+}
+
+async fn who_is_meant_is_found(place: &dyn Place) {
+    let journal = place.open();
+    let names: Vec<String> = (0..40).map(|n| format!("alert {n}")).collect();
+    opened(&journal, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    committed(&journal.append(Append::new(id("alert 0", 1), None, vec![closed()])).await.unwrap());
+    committed(&journal.append(opening("alert 0", 2)).await.unwrap());
+    let key = id("alert 0", 1).key.to_string();
+    assert_eq!(journal.find(&format!("{key}-1")).await, Ok(id("alert 0", 1)));
+    assert_eq!(journal.find(&key[..12]).await, Ok(id("alert 0", 2)), "the latest of its key");
+    for nobody in ["", "zz", "ffffffffffffffff-9"] {
+        assert!(matches!(journal.find(nobody).await, Err(JournalError::NoSuch(_))), "{nobody}");
+    }
+    // Forty keys cannot all begin differently.
+    let mut several = 0;
+    for digit in 0..16 {
+        several += u32::from(matches!(journal.find(&format!("{digit:x}")).await, Err(JournalError::NoSuch(_))));
+    }
+    assert!(several > 0);
+}
+
+async fn who_holds_a_lock_is_known(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    for name in ["A", "B"] {
+        committed(&journal.append(spending(name, vec![lock("three", 3), lock(name, 1)])).await.unwrap());
+    }
+    let mut both = vec![id("A", 1), id("B", 1)];
+    both.sort_by_key(ToString::to_string);
+    assert_eq!(journal.holders("three").await.unwrap(), both);
+    committed(&journal.append(Append { release: vec!["three".to_owned()], ..spending("A", Vec::new()) }).await.unwrap());
+    assert_eq!(journal.holders("three").await.unwrap(), [id("B", 1)]);
+    committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
+    assert_eq!(journal.holders("three").await.unwrap(), []);
+    assert_eq!(journal.holders("A").await.unwrap(), [id("A", 1)]);
 }

@@ -77,7 +77,7 @@ async fn what_is_open_keeps_all_that_came_after_it() {
     let future = Time::now().plus(HOUR);
     let done = compact(dir.path(), future, None, false).unwrap();
     assert_eq!((done.removed, done.first), (6, 7));
-    assert_eq!(done.pinned.map(|(incident, _)| incident), Some(id("C", 1)));
+    assert_eq!(done.pinned.map(|pin| (pin.incident, pin.open)), Some((id("C", 1), true)));
     let journal = Journal::open(dir.path()).unwrap();
     let stopped = compact(dir.path(), future, None, false).unwrap_err().to_string();
     assert!(stopped.contains("in use") && stopped.contains("journal: {keep"), "{stopped}");
@@ -104,7 +104,7 @@ async fn a_story_is_kept_whole_or_is_gone() {
     drop(journal);
     let done = compact(dir.path(), after(at), None, false).unwrap();
     assert_eq!((done.removed, done.first), (1, 2));
-    assert_eq!(done.pinned.map(|(incident, _)| incident), Some(id("long", 1)));
+    assert_eq!(done.pinned.map(|pin| (pin.incident, pin.open)), Some((id("long", 1), false)));
     assert_eq!(reader(dir.path()).verify(), Ok(3));
     assert!(reader(dir.path()).incident(&id("over", 1)).unwrap().is_none(), "its end is still there, and no story");
     assert!(reader(dir.path()).incident(&id("long", 1)).unwrap().unwrap().is_closed());

@@ -170,8 +170,31 @@ async fn a_damaged_database_is_said_to_be_damaged() {
     }
 }
 
+/// Pages are overwritten under a journal that is open: what it needs of them is an error with what to do, soon, and not an answer.
+#[tokio::test]
+async fn damage_under_a_running_server_is_an_error_and_no_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    large::fill(dir.path(), 5_000, 4);
+    let journal = Journal::open(dir.path()).unwrap();
+    opened(&journal, &["before"]).await;
+    let len = dir.path().join("journal.db").metadata().unwrap().len();
+    assert!(len > 4 << 20, "it would all be in memory: {len} bytes");
+    overwrite(dir.path(), 64 << 10, usize::try_from(len - (64 << 10)).unwrap());
+    let (begun, mut said) = (Instant::now(), Vec::new());
+    for n in 0..50 {
+        let append = Append::new(id(&format!("old {}", n * 97), 1), Some(4), vec![note()]);
+        if let Err(error) = journal.append(append).await {
+            said.push(error.to_string());
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(!said.is_empty() && said.iter().all(|text| text.contains("damaged") && text.contains("backup")), "{said:?}");
+    let verified = Reader::open(dir.path()).unwrap().verify().unwrap_err();
+    assert!(!matches!(verified, JournalError::Open(_)), "{verified}");
+}
+
 /// A server on this data folder, without policies: where it listens, and how it is stopped.
-async fn serve(data: &Path) -> (String, Shutdown, tempfile::TempDir) {
+pub(super) async fn serve(data: &Path) -> (String, Shutdown, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for part in ["policies", "plugins"] {
         std::fs::create_dir(folder.path().join(part)).unwrap();
@@ -200,7 +223,7 @@ async fn post(url: &str, name: &str) -> u16 {
         .as_u16()
 }
 
-async fn ready(url: &str) -> (u16, String) {
+pub(super) async fn ready(url: &str) -> (u16, String) {
     let answer = reqwest_client().get(format!("{url}/-/ready")).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }

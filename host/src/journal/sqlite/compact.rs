@@ -25,8 +25,19 @@ pub struct Compacted {
     pub removed: u64,
     /// Position of the first entry that is kept.
     pub first: u64,
-    /// What keeps more from being removed although it is old: an incident, and since when it has been going on.
-    pub pinned: Option<(IncidentId, Time)>,
+    /// What keeps more from being removed although it is old.
+    pub pinned: Option<Pin>,
+}
+
+/// An incident whose story is kept whole, and with it everything behind its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Which.
+    pub incident: IncidentId,
+    /// When it began.
+    pub since: Time,
+    /// True when it is open; else it was written to within the time for which entries are kept.
+    pub open: bool,
 }
 
 /// Removes what was written before that moment from the journal in this folder, while no server runs. With `archive`, what is
@@ -68,7 +79,7 @@ struct Cut {
     anchor: u64,
     /// Position of the last entry that would be removed now.
     to: u64,
-    pinned: Option<(IncidentId, Time)>,
+    pinned: Option<Pin>,
 }
 
 impl Cut {
@@ -89,18 +100,19 @@ fn plan(db: &Connection, before: Time, most: u64) -> rusqlite::Result<Cut> {
         .query_row((signed(anchor), signed(end), before.0), |row| row.get(0))
         .optional()?;
     let old = young.map_or(end, |pos| unsigned(pos) - 1);
-    let pin: Option<(i64, String, i64)> = db
+    let pin: Option<(i64, String, i64, bool)> = db
         .prepare_cached(
-            "select i.opened, i.id, first.at from incident i join entry first on first.pos = i.opened
+            "select i.opened, i.id, first.at, i.open from incident i join entry first on first.pos = i.opened
              join entry last on last.incident = i.id and last.seq = i.last_seq
              where i.opened <= ?1 and (i.open = 1 or last.at >= ?2) order by i.opened limit 1",
         )?
-        .query_row((signed(old), before.0), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row((signed(old), before.0), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     Ok(match pin {
         None => Cut { anchor, to: old, pinned: None },
-        Some((opened, id, at)) => {
-            Cut { anchor, to: unsigned(opened) - 1, pinned: id.parse().ok().map(|id: IncidentId| (id, Time(at))) }
+        Some((opened, id, since, open)) => {
+            let pinned = id.parse().ok().map(|incident| Pin { incident, since: Time(since), open });
+            Cut { anchor, to: unsigned(opened) - 1, pinned }
         }
     })
 }

@@ -55,9 +55,10 @@ fn tell(piece: &Compacted, removed: u64, told: &mut Option<IncidentId>) {
     if removed > 0 {
         tracing::info!(removed, first = piece.first, "Old entries were removed from the journal");
     }
-    let pinned = piece.pinned.as_ref().map(|(incident, _)| incident.clone());
-    if let Some((incident, since)) = piece.pinned.as_ref().filter(|_| pinned != *told) {
-        tracing::warn!(%incident, since = %since, "Older entries are kept, since this incident is still open or was written to lately: close it when it is over");
+    // What was written to lately is let go in time; only an open incident needs somebody.
+    let pin = piece.pinned.as_ref().filter(|pin| pin.open);
+    if let Some(pin) = pin.filter(|pin| told.as_ref() != Some(&pin.incident)) {
+        tracing::warn!(incident = %pin.incident, since = %pin.since, "Older entries are kept, since this incident is still open: close it when it is over");
     }
-    *told = pinned;
+    *told = pin.map(|pin| pin.incident.clone());
 }
