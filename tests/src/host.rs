@@ -182,9 +182,19 @@ impl Drop for Host {
 }
 
 async fn open(path: &Path) -> (String, Shutdown, JoinHandle<anyhow::Result<()>>) {
-    let (config, policies) = config::load_all(path).unwrap();
-    let shutdown = Shutdown::new();
-    let server = Server::open(config, policies, shutdown.clone()).await.unwrap();
+    let begun = Instant::now();
+    // In one process the lock of the server before lives on for a moment: in its writer's thread, and in children of other tests
+    // that were forked and have not yet become `docker`.
+    let (server, shutdown) = loop {
+        let (config, policies) = config::load_all(path).unwrap();
+        let shutdown = Shutdown::new();
+        match Server::open(config, policies, shutdown.clone()).await {
+            Err(error) if error.to_string().contains("is in use by another") && begun.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            opened => break (opened.unwrap(), shutdown),
+        }
+    };
     let url = format!("http://{}", server.address().unwrap());
     (url, shutdown, tokio::spawn(server.run()))
 }
