@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -227,7 +227,13 @@ struct Story {
     deeds: usize,
 }
 
-const fn story(name: &'static str, setup: fn(&str, &Path) -> Setup, deaths: &'static [Death], end: &'static str, deeds: usize) -> Story {
+const fn story(
+    name: &'static str,
+    setup: fn(&str, &Path) -> Setup,
+    deaths: &'static [Death],
+    end: &'static str,
+    deeds: usize,
+) -> Story {
     Story { name, setup, deaths, end, deeds }
 }
 
