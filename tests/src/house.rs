@@ -123,12 +123,19 @@ fn every_patch_that_breaks_an_invariant_still_applies() {
     let mut broken = std::collections::BTreeSet::new();
     for entry in std::fs::read_dir(&patches).unwrap().flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        let says = |what: &str| text.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_else(|| panic!("{entry:?} lacks `{what}`"));
-        broken.extend(says("Breaks: ").strip_prefix("invariant ").and_then(|rest| rest.split_once(':')).map(|(number, _)| number.to_owned()));
+        let says = |what: &str| {
+            text.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_else(|| panic!("{entry:?} lacks `{what}`"))
+        };
+        broken.extend(
+            says("Breaks: ")
+                .strip_prefix("invariant ")
+                .and_then(|rest| rest.split_once(':'))
+                .map(|(number, _)| number.to_owned()),
+        );
         let name = says("Noticed by: ").rsplit("::").next().unwrap();
-        let known = rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).iter().any(|file| {
-            std::fs::read_to_string(file).unwrap().contains(&format!("fn {name}()"))
-        });
+        let known = rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+            .iter()
+            .any(|file| std::fs::read_to_string(file).unwrap().contains(&format!("fn {name}()")));
         assert!(known, "{entry:?} names a test that does not exist: {name}");
         let mut check = std::process::Command::new("patch");
         check.args(["-p1", "--dry-run", "--silent", "--force", "-i"]).arg(entry.path());

@@ -1,7 +1,7 @@
 //! The journal on SQLite: WAL, `synchronous=FULL`, one connection that writes and a few that read.
 //!
-//! The writer is a thread with the only writing connection; readers are lent to threads of their own, since a disk may be
-//! slow. Everything has a deadline, and an error says what to do. Absent on purpose: a pool, retries beyond the one under the
+//! The writer is a thread with the only writing connection; a few more threads read, each on a connection of its own, since a disk
+//! may be slow. Everything has a deadline, and an error says what to do. Absent on purpose: a pool, retries beyond the one under the
 //! same append id, and any rule that another store would have to repeat.
 
 mod backup;
@@ -10,19 +10,19 @@ mod database;
 mod folder;
 mod keeper;
 mod reader;
+mod readers;
 mod schema;
 mod stamps;
 mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
-use tokio::sync::Semaphore;
 
 use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Settings, Spend, Store};
 use crate::alert::{IncidentId, Key};
@@ -31,6 +31,7 @@ pub use backup::backup;
 pub use compact::{Compacted, Pin, compact};
 use database::Database;
 pub use reader::Reader;
+use readers::Readers;
 use writer::Writer;
 
 /// How long an append may take, waiting for its turn included. What is not known by then is [`JournalError::Unknown`].
@@ -42,17 +43,12 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a probe may take.
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How many reads are under way at once, each on a connection that is kept. More wait for a place: in a storm of alerts
-/// opening connections and the threads' quarrel over SQLite's memory cost far more than the reads.
-const READERS: usize = 4;
-
 /// The journal of one folder, open for writing. The lock on the folder is given back when it is dropped.
 pub(super) struct Sqlite {
     dir: PathBuf,
     epoch: u64,
     writer: Writer<Database>,
-    readers: Arc<Mutex<Vec<Reader>>>,
-    seats: Arc<Semaphore>,
+    readers: Readers,
 }
 
 impl fmt::Debug for Sqlite {
@@ -72,33 +68,25 @@ impl Sqlite {
         if let (Keep::For(keep), Some(turns)) = (settings.keep, writer.turns()) {
             keeper::start(turns, keep).map_err(thread)?;
         }
-        Ok(Self { dir: dir.to_owned(), epoch, writer, readers: Arc::default(), seats: Arc::new(Semaphore::new(READERS)) })
+        let readers = Readers::start(dir).map_err(thread)?;
+        Ok(Self { dir: dir.to_owned(), epoch, writer, readers })
     }
 
-    /// Reads on a thread of its own.
+    /// Reads on one of the threads that do nothing else.
     fn reading<T, F>(&self, read: F) -> BoxFuture<'_, Result<T, JournalError>>
     where
         T: Send + 'static,
         F: FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
     {
-        let (dir, idle, seats) = (self.dir.clone(), Arc::clone(&self.readers), Arc::clone(&self.seats));
-        let read_at_a_seat = async move {
-            let seat = seats.acquire_owned().await;
-            let work = tokio::task::spawn_blocking(move || {
-                let lent = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let reader = lent.map_or_else(|| Reader::open(&dir), Ok)?;
-                // After an error the connection is not used again.
-                let answer = read(&reader)?;
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-                // Only now: a read whose caller has given up sits until it has ended.
-                drop(seat);
-                Ok(answer)
-            });
-            work.await.unwrap_or_else(|failed| Err(JournalError::Unreadable(failed.to_string())))
-        };
+        let answered = self.readers.read(read);
         async move {
-            let late = || JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs()));
-            tokio::time::timeout(READ_DEADLINE, read_at_a_seat).await.unwrap_or_else(|_| Err(late()))
+            match tokio::time::timeout(READ_DEADLINE, answered).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(JournalError::Unreadable("reading it broke off by a fault in Paramedic".to_owned())),
+                Err(_) => {
+                    Err(JournalError::Unreadable(format!("no answer within {} s: is the disk stuck?", READ_DEADLINE.as_secs())))
+                }
+            }
         }
         .boxed()
     }
