@@ -37,6 +37,9 @@ use crate::verify::{self, Seen, TargetState, Verifier};
 /// Longest pause between two tries of a step that the journal would not take.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
+/// In a rush of alerts the first question about a new incident waits until they are taken in, and not longer than this.
+const RUSH_AT_MOST: Duration = Duration::from_secs(2);
+
 /// How often it is looked for incidents that nobody told of.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -190,6 +193,9 @@ impl Healer {
 
     /// Writes the question, asks, writes the answers.
     async fn ask(&self, incident: &Incident, trigger: Trigger) -> Result<(), JournalError> {
+        if incident.answers == 0 {
+            self.intake.calm(RUSH_AT_MOST).await;
+        }
         let (targets, ambiguous) = self.look_at_targets(incident).await;
         let asked = Event::Asked { trigger, targets: targets.clone(), ambiguous };
         let append = Append::new(incident.id.clone(), Some(incident.seq), vec![asked]);

@@ -5,11 +5,13 @@
 //! the expected entry number). Absent on purpose: judging whether an alert matters.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::alert::{Alert, IncidentId, Key, Status, Via};
@@ -41,6 +43,10 @@ const POSTED: Duration = Duration::from_secs(300);
 /// old news. Alertmanager itself leaves at least `group_interval` (5 minutes by default) between two messages about a group.
 const OVERTAKEN: Duration = Duration::from_secs(60);
 
+/// More alerts than this that are being taken in at once are a rush: their senders wait for an answer, so what is only begun
+/// lets them pass.
+const RUSH: usize = 16;
+
 /// For so many firings without an open incident it is remembered that they are over.
 const MOST_OVER: usize = 10_000;
 
@@ -64,6 +70,7 @@ pub struct Intake {
     /// Which firings (by their start) were lately said to be over, and when.
     over: Mutex<HashMap<Key, (Time, Time)>>,
     nudge: UnboundedSender<IncidentId>,
+    rush: Rush,
     started: Time,
     /// Why the last alerts could not be made durable, if they could not, and when that was.
     broken: Mutex<Option<(Instant, String)>>,
@@ -74,8 +81,8 @@ pub struct Intake {
 impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
-        let (known, over, broken, probed) = Default::default();
-        Self { journal, drop, known, over, nudge, started: Time::now(), broken, probed }
+        let (known, over, rush, broken, probed) = Default::default();
+        Self { journal, drop, known, over, nudge, rush, started: Time::now(), broken, probed }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -93,6 +100,7 @@ impl Intake {
                 by_key.entry(key).or_insert(alert);
             }
         }
+        let _rush = self.rush.enter(by_key.len());
         let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
         let heard: Result<(), JournalError> = stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await;
         let broken = heard.as_ref().err().map(|error| (Instant::now(), error.to_string()));
@@ -121,6 +129,13 @@ impl Intake {
             Some((at, why)) if answer.is_ok() && at.elapsed() < BROKEN_FOR => Err(why),
             _ => answer,
         }
+    }
+
+    /// Waits while more alerts are being taken in than it takes for a rush, and not longer than this.
+    pub async fn calm(&self, at_most: Duration) {
+        let mut rushing = self.rush.on.subscribe();
+        // Either way it goes on.
+        let _ = tokio::time::timeout(at_most, rushing.wait_for(|on| !on)).await;
     }
 
     async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {
@@ -323,5 +338,35 @@ impl Intake {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Known>> {
         // Nothing panics while it is held; and the map is only a cache of the journal.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many alerts are being taken in, and whether those are many.
+#[derive(Debug, Default)]
+struct Rush {
+    count: AtomicUsize,
+    on: watch::Sender<bool>,
+}
+
+/// Counted until it is dropped, also when its sender has gone.
+struct Entered<'a>(&'a Rush, usize);
+
+impl Rush {
+    fn enter(&self, alerts: usize) -> Entered<'_> {
+        self.tell(self.count.fetch_add(alerts, Ordering::Relaxed) + alerts);
+        Entered(self, alerts)
+    }
+
+    /// Only a change wakes those who wait.
+    fn tell(&self, count: usize) {
+        let on = count > RUSH;
+        self.on.send_if_modified(|before| std::mem::replace(before, on) != on);
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        let Self(rush, alerts) = self;
+        rush.tell(rush.count.fetch_sub(*alerts, Ordering::Relaxed) - *alerts);
     }
 }
