@@ -23,15 +23,6 @@ use crate::look::docker::Engines;
 use crate::look::{Eyes, inventory};
 use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
 
-/// A container may take this long, on top of the grace it is given for stopping.
-const DOCKER_MARGIN: Duration = Duration::from_secs(30);
-
-/// The engine's own grace for stopping, where neither the container nor the policy says another.
-const DOCKER_GRACE_SECONDS: u64 = 10;
-
-/// A container that may take longer than this to stop is not waited for to the end.
-const MAX_GRACE_SECONDS: u64 = 600;
-
 /// The hands: all that ever changes the world goes through here, so that a simulated world can stand behind it.
 pub trait Hands: fmt::Debug + Send + Sync {
     /// One call to an engine about one container.
@@ -96,25 +87,12 @@ impl Executor {
         self.write(begun).await?;
         let outcome = match permit.action() {
             action @ Action::Docker { .. } => {
-                let within = self.docker_deadline(action).await;
+                let within = docker::deadline(&*self.eyes, action).await;
                 docker::carry(&*self.eyes, &*self.hands, action, within).await
             }
             action @ Action::Playbook { .. } => self.hands.playbook(&run_id(incident, permit.intent()), action).await,
         };
         self.end(incident, permit.intent(), permit.action(), outcome).await
-    }
-
-    /// Longer than the container may take to stop: the engine carries on after a deadline of ours.
-    async fn docker_deadline(&self, action: &Action) -> Duration {
-        let Action::Docker { target, container, grace_seconds, .. } = action else { return DOCKER_MARGIN };
-        let grace = match grace_seconds {
-            Some(seconds) => u64::from(*seconds),
-            None => {
-                let found = self.eyes.by_id(&target.host, container).await.ok().flatten();
-                found.and_then(|c| c.stop_timeout).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(DOCKER_GRACE_SECONDS)
-            }
-        };
-        DOCKER_MARGIN + Duration::from_secs(grace.min(MAX_GRACE_SECONDS))
     }
 
     /// Finds out how an intent ended that was begun before this server started, and writes that down.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -103,11 +103,16 @@ impl Healer {
         for id in self.journal.open_incidents().await? {
             self.nudge(&mut stories, &mut tasks, id);
         }
-        let mut sweep = tokio::time::interval(SWEEP);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // On its own, since a disk may be slow.
+        let (found, mut open) = mpsc::channel(1);
+        let mut sweeper = JoinSet::new();
+        sweeper.spawn(sweep(self.journal.clone(), found));
         loop {
             tokio::select! {
-                _ = sweep.tick() => self.sweep(&mut stories, &mut tasks).await,
+                Some((due, open)) = open.recv() => {
+                    let alone = open.into_iter().filter(|id| !stories.contains_key(id)).collect::<Vec<_>>();
+                    due.into_iter().chain(alone).for_each(|id| self.nudge(&mut stories, &mut tasks, id));
+                }
                 () = self.shutdown.requested() => break,
                 Some(id) = nudges.recv() => self.nudge(&mut stories, &mut tasks, id),
                 Some(ended) = tasks.join_next() => match ended {
@@ -122,17 +127,6 @@ impl Healer {
             warn!(left = tasks.len(), "Stopping with steps under way; the next start finds out how they ended");
         }
         Ok(())
-    }
-
-    /// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
-    /// it is looked at what the journal itself says is open or due.
-    async fn sweep(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>) {
-        let due = self.journal.due(AT_ONCE).await.unwrap_or_default();
-        let open = self.journal.open_incidents().await.unwrap_or_default();
-        let alone: Vec<IncidentId> = open.into_iter().filter(|id| !stories.contains_key(id)).collect();
-        for id in due.into_iter().chain(alone) {
-            self.nudge(stories, tasks, id);
-        }
     }
 
     fn nudge(self: &Arc<Self>, stories: &mut HashMap<IncidentId, Arc<Notify>>, tasks: &mut JoinSet<IncidentId>, id: IncidentId) {
@@ -459,7 +453,7 @@ impl Healer {
     /// Prometheus posts it repeats every minute, so its silence clears; Alertmanager repeats a webhook after hours.
     fn unheard(&self, incident: &Incident) -> Option<(Closing, String)> {
         let now = Time::now();
-        if !matches!(self.fires(incident), Fires::CannotTell { .. }) || self.listed(incident) {
+        if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
             return None;
         }
         let (via, until) = self.intake.believed(incident, self.stale_after)?;
@@ -494,6 +488,21 @@ impl Healer {
             Appended::Fenced => Err(JournalError::fenced()),
             // A conflict means that somebody wrote meanwhile: the story reads again and decides again.
             _ => Ok(()),
+        }
+    }
+}
+
+/// Nobody may have told of an incident: its first entry was written although the disk seemed to fail, or its story broke off. So
+/// it is looked again and again at what the journal itself says is due, and what is open.
+async fn sweep(journal: Journal, found: mpsc::Sender<(Vec<IncidentId>, Vec<IncidentId>)>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // An error is told by whoever needs an answer; here the next look is soon.
+        let (due, open) = (journal.due(AT_ONCE).await.unwrap_or_default(), journal.open_incidents().await.unwrap_or_default());
+        if found.send((due, open)).await.is_err() {
+            return;
         }
     }
 }

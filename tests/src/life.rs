@@ -1,12 +1,19 @@
 //! Everything that senders do to an incident: out of order, twice, too late, never again. Each has its one answer, on the real engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
+use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status, Via};
 use paramedic::clock::Time;
+use paramedic::incident::{Closing, Event};
+use paramedic::journal::{Append, Journal};
+use paramedic::receive::intake::Intake;
 use serde_json::{Value, json};
 
 use crate::flow::{labels, restarts, service, until_restarted};
 use crate::host::{Host, Setup};
+use crate::simulation::store::{Fate, Fates, Memory};
 
 fn now() -> String {
     Time::now().to_string()
@@ -121,4 +128,42 @@ async fn what_nobody_repeats_and_no_source_lists_is_stale_in_the_end_and_never_h
     assert_eq!(host.incidents()[0].0, "escalated");
     let story = host.until("stale", 60).await;
     assert!(story.contains("nobody has repeated it"), "{story}");
+}
+
+/// A disk on which nothing ends.
+#[derive(Debug)]
+struct Stuck;
+
+impl Fates for Stuck {
+    fn before<'a>(&'a self, append: &'a Append) -> BoxFuture<'a, Fate> {
+        let ends = append.events.iter().any(|event| matches!(event, Event::Closed { .. }));
+        async move { if ends { std::future::pending().await } else { Fate::Fine } }.boxed()
+    }
+
+    fn after(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+}
+
+#[tokio::test]
+async fn whoever_gives_up_closing_an_incident_shuts_no_door() {
+    let journal = Journal::on(Arc::new(Memory::open(&Arc::default(), Arc::new(Stuck))));
+    let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
+    let intake = Intake::new(journal, Vec::new(), nudge);
+    let alert = Alert {
+        family: Family::Prometheus,
+        status: Status::Firing,
+        labels: Labels::from([("alertname".to_owned(), "Down".to_owned())]),
+        annotations: Labels::new(),
+        starts_at: Time::now(),
+        ends_at: None,
+        generator_url: String::new(),
+        fingerprint: None,
+    };
+    intake.hear(Via::Webhook, vec![alert.clone()]).await.unwrap();
+    let id = IncidentId { key: Key::of(alert.family, &alert.labels, &[]), n: 1 };
+    let closed = Event::Closed { how: Closing::Person, message: "gone".to_owned() };
+    let closing = intake.close(Append::new(id, Some(1), vec![closed]));
+    assert!(tokio::time::timeout(Duration::from_millis(50), closing).await.is_err(), "it was closed after all");
+    intake.hear(Via::Webhook, vec![alert]).await.unwrap();
 }

@@ -9,7 +9,7 @@
 mod plan;
 mod process;
 mod rules;
-mod store;
+pub(crate) mod store;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

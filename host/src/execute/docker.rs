@@ -22,8 +22,12 @@ use crate::telemetry::clean;
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// How much longer than the grace a call may take: killing, unmounting, starting.
 const MARGIN: Duration = Duration::from_secs(5);
+/// What a call may take on top of the grace, before nobody waits for its answer any more.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A container that may take longer than this to stop, or for ever, is not waited for to the end.
+const LONGEST_GRACE: Duration = Duration::from_secs(600);
 /// The longest time [`find_out`] waits for a call that the engine may still be carrying out.
-const FIND_OUT_WITHIN: Duration = Duration::from_secs(120);
+const FIND_OUT_WITHIN: Duration = LONGEST_GRACE.saturating_add(PATIENCE);
 /// How often it looks meanwhile.
 const FIND_OUT_EVERY: Duration = Duration::from_millis(300);
 
@@ -55,6 +59,13 @@ impl<'a> Task<'a> {
             (_, None) => own().map_or(Some(DEFAULT_GRACE), |seconds| u64::try_from(seconds).ok().map(Duration::from_secs)),
         }
     }
+}
+
+/// How long a call is waited for: longer than the container may take to stop, since the engine carries on without us.
+pub async fn deadline(eyes: &dyn Eyes, action: &Action) -> Duration {
+    let Some(task) = Task::of(action) else { return PATIENCE };
+    let found = eyes.by_id(&task.target.host, task.id).await.ok().flatten();
+    PATIENCE + task.grace(found.as_ref()).unwrap_or(LONGEST_GRACE).min(LONGEST_GRACE)
 }
 
 /// One call to an engine.

@@ -195,6 +195,9 @@ struct RuleData {
     last_error: String,
     #[serde(default)]
     last_evaluation: String,
+    /// How long its condition has to hold until it fires, in seconds.
+    #[serde(default)]
+    duration: f64,
     /// In seconds.
     #[serde(default)]
     keep_firing_for: f64,
@@ -307,11 +310,12 @@ impl Prometheus {
         };
         // A rule that was never evaluated names the year 1.
         let last_evaluation = Time::parse(&rule.last_evaluation).filter(|t| t.0 > 0 && rule.health != "unknown");
-        let alerts = rule.alerts.into_iter().map(|a| self.alert(a, external)).collect::<Result<_, _>>()?;
+        let pending = Duration::try_from_secs_f64(rule.duration).unwrap_or_default();
+        let alerts = rule.alerts.into_iter().map(|a| self.alert(a, external, pending)).collect::<Result<_, _>>()?;
         Ok(Rule { name: rule.name, query: rule.query, labels: rule.labels, problem, last_evaluation, alerts })
     }
 
-    fn alert(&self, data: AlertData, external: &Labels) -> Result<PromAlert, LookError> {
+    fn alert(&self, data: AlertData, external: &Labels, pending: Duration) -> Result<PromAlert, LookError> {
         let state = match data.state.as_str() {
             "pending" => State::Pending,
             "firing" => State::Firing,
@@ -328,7 +332,8 @@ impl Prometheus {
             status: Status::Firing,
             labels,
             annotations: data.annotations,
-            starts_at: active_at,
+            // What it sends names the moment from which it fires; here it names the one from which it was pending.
+            starts_at: if state == State::Firing { active_at.plus(pending) } else { active_at },
             ends_at: None,
             generator_url: String::new(),
             fingerprint: None,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -71,7 +71,6 @@ pub struct Intake {
     over: Mutex<HashMap<Key, (Time, Time)>>,
     nudge: UnboundedSender<IncidentId>,
     rush: Rush,
-    started: Time,
     /// Why the last alerts could not be made durable, if they could not, and when that was.
     broken: Mutex<Option<(Instant, String)>>,
     /// What the journal last said when it was asked whether it can be written.
@@ -82,7 +81,7 @@ impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
         let (known, over, rush, broken, probed) = Default::default();
-        Self { journal, drop, known, over, nudge, rush, started: Time::now(), broken, probed }
+        Self { journal, drop, known, over, nudge, rush, broken, probed }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -102,7 +101,9 @@ impl Intake {
         }
         let _rush = self.rush.enter(by_key.len());
         let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
-        let heard: Result<(), JournalError> = stream::iter(heard).buffer_unordered(AT_ONCE).try_collect().await;
+        // One that cannot be written does not keep the others from being tried.
+        let heard: Vec<Result<(), JournalError>> = stream::iter(heard).buffer_unordered(AT_ONCE).collect().await;
+        let heard: Result<(), JournalError> = heard.into_iter().collect();
         let broken = heard.as_ref().err().map(|error| (Instant::now(), error.to_string()));
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
         heard
@@ -144,6 +145,7 @@ impl Intake {
         }
         for tries in 0..TRIES {
             if self.is_overtaken(&key, via, &alert) {
+                tracing::info!(%key, alert = alert.name(), %via, "It fires, says a late message about a firing that is over: nothing to do");
                 return Ok(());
             }
             let known = self.lock().get(&key).cloned();
@@ -246,12 +248,11 @@ impl Intake {
     /// Until when it may be believed that this incident fires, by the doors that said so and if nobody repeats it; with the door
     /// that is believed longest. `None` when every door says that it is over.
     pub fn believed(&self, incident: &Incident, webhook: Duration) -> Option<(Via, Time)> {
-        let known = self.lock().get(&incident.id.key).filter(|known| known.id == incident.id).cloned();
+        self.adopt(incident);
+        let told = self.lock().get(&incident.id.key).filter(|known| known.id == incident.id)?.told.clone();
         let doors = incident.heard.iter().filter(|(_, (status, _))| *status == Status::Firing);
         let until = doors.map(|(via, (_, heard))| {
-            // What was said to a server that is gone is not known: as if it had been said when this one started.
-            let unknown = || ((*heard).max(self.started), None);
-            let (told, end) = known.as_ref().and_then(|known| known.told.get(via).copied()).unwrap_or_else(unknown);
+            let (told, end) = told.get(via).copied().unwrap_or((*heard, None));
             match via {
                 Via::Post => (*via, told.plus(POSTED).max(end.unwrap_or(told))),
                 _ => (*via, told.plus(webhook)),
@@ -267,7 +268,13 @@ impl Intake {
         let now = Time::now();
         // A journal whose clock was once ahead proves nothing here.
         let same = last.updated_at <= now && alert.starts_at <= last.updated_at;
-        let a_persons = same && last.closing() == Some(Closing::Person);
+        let ended = self
+            .over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&last.id.key)
+            .is_some_and(|(_, heard)| *heard > last.updated_at);
+        let a_persons = same && last.closing() == Some(Closing::Person) && !ended;
         if a_persons || via == Via::Prometheus {
             return Ok(a_persons);
         }
@@ -294,7 +301,8 @@ impl Intake {
     fn learn_over(&self, incident: &Incident) {
         let heard = incident.heard.values().filter(|(status, _)| *status == Status::Resolved).map(|(_, heard)| *heard).max();
         if let Some(heard) = heard.filter(|_| incident.alert.status == Status::Resolved) {
-            self.note_over(&incident.id.key, incident.alert.starts_at, heard);
+            // A journal whose clock was once ahead must not make it over for longer.
+            self.note_over(&incident.id.key, incident.alert.starts_at, heard.min(Time::now()));
         }
     }
 
@@ -306,12 +314,14 @@ impl Intake {
         }
     }
 
-    /// Learns an incident that was open when the server started.
+    /// Learns an open incident that was not known. What was told to a server that is gone counts as told now.
     pub fn adopt(&self, incident: &Incident) {
         if !incident.is_closed() {
             self.learn_over(incident);
             let said = incident.heard.iter().map(|(via, (status, _))| (*via, *status)).collect();
-            let known = Known { id: incident.id.clone(), said, told: BTreeMap::new(), closing: false };
+            let firing = incident.heard.iter().filter(|(_, (status, _))| *status == Status::Firing);
+            let told = firing.map(|(via, _)| (*via, (Time::now(), None))).collect();
+            let known = Known { id: incident.id.clone(), said, told, closing: false };
             self.lock().entry(incident.id.key.clone()).or_insert(known);
         }
     }
@@ -321,15 +331,16 @@ impl Intake {
     /// # Errors
     /// As [`Journal::append`].
     pub async fn close(&self, append: Append) -> Result<Appended, JournalError> {
-        let key = append.incident.key.clone();
-        if let Some(known) = self.lock().get_mut(&key) {
+        let id = append.incident.clone();
+        if let Some(known) = self.lock().get_mut(&id.key) {
             known.closing = true;
         }
+        // Whatever becomes of it, also if nobody waits for the answer any more, the journal is asked anew.
+        let _forgets = Forgets(self, &id);
         let appended = self.journal.append(append).await;
-        let mut known = self.lock();
-        if matches!(appended, Ok(Appended::Committed { .. } | Appended::Already { .. })) {
-            known.remove(&key);
-        } else if let Some(known) = known.get_mut(&key) {
+        if matches!(appended, Ok(Appended::Conflict { .. }) | Err(JournalError::NotDone(_)))
+            && let Some(known) = self.lock().get_mut(&id.key)
+        {
             known.closing = false;
         }
         appended
@@ -338,6 +349,19 @@ impl Intake {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Known>> {
         // Nothing panics while it is held; and the map is only a cache of the journal.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets an incident whose end was, or may have been, written.
+struct Forgets<'a>(&'a Intake, &'a IncidentId);
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        let Self(intake, id) = self;
+        let mut known = intake.lock();
+        if known.get(&id.key).is_some_and(|known| known.id == **id && known.closing) {
+            known.remove(&id.key);
+        }
     }
 }
 
