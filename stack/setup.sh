@@ -4,7 +4,7 @@
 #
 #   stack/setup.sh STEP...
 #
-#   tools        a C compiler, curl, jq, certificates        wasm        the wasm32-wasip2 target
+#   tools        a C compiler, curl, jq, patch, certificates wasm        the wasm32-wasip2 target
 #   engine       a Docker engine that answers, and compose   components  rustfmt and clippy
 #   base-image   the image debian:bookworm-slim              deny        cargo-deny
 #   ansible      ansible-playbook on this machine            secrets     the token of the stack's alert senders
@@ -43,6 +43,7 @@ tools() {
     have cc || missing+=(gcc libc6-dev)
     have curl || missing+=(curl)
     have jq || missing+=(jq)
+    have patch || missing+=(patch)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
     have cargo || die "cargo is missing; install Rust from https://rustup.rs"

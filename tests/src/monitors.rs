@@ -170,6 +170,7 @@ async fn a_prometheus_that_was_restarted_is_not_believed_too_early() -> Result<(
     let seen = verifier.look(&pending, Time::now()).await;
     assert!(matches!(&seen, Seen::Suspect(text) if text.contains("pending")) || matches!(seen, Seen::Firing(_)), "{seen:?}");
     let alert = firing(&poller, Via::Prometheus, "Down").await?;
+    assert_eq!(alert.starts_at, pending.starts_at.plus(Duration::from_secs(3)), "while it was pending it did not fire");
 
     let since = Time::now();
     prom.kill().await?;
