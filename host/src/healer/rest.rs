@@ -1,0 +1,159 @@
+//! An incident that rests: until something is due, somebody tells news, or the alert goes away.
+//!
+//! Whether an alert is gone is told by what sources list, what doors were told, and one positive look. None of it is a claim that
+//! anything helped. Absent on purpose: what follows; that stands in `healer.rs` and in the incident itself.
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Healer, Permits};
+use crate::action::Proposal;
+use crate::alert::{Status, Via};
+use crate::authorise::{Claim, LOOK_AGAIN, Stop};
+use crate::clock::{Time, print_duration};
+use crate::incident::{Closing, Due, Event, Incident, Phase, Rule, Step, Trigger};
+use crate::journal::{Append, JournalError};
+use crate::look::sight::{Fires, QUIET};
+use crate::verify::Seen;
+
+/// An incident that rests is read again so often, should nobody have told of what was written.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+
+impl Healer {
+    /// Nothing to do for now: wait for news, for the moment that was named, or for the alert to go away.
+    pub(super) async fn wait(
+        &self,
+        incident: &Incident,
+        until: Option<Time>,
+        then: Option<Due>,
+        permits: &mut Permits,
+        news: &Notify,
+    ) -> Result<(), JournalError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = self.gone(incident).await {
+                return self.close(incident, Closing::Cleared, message).await;
+            }
+            if let Some((how, message)) = self.unheard(incident) {
+                return self.close(incident, how, message).await;
+            }
+            let left = until.map(|moment| moment.since(Time::now()));
+            match (then, left) {
+                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
+                (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
+                }
+                // Whoever writes to it tells, so there is no need to read it again at every look.
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
+    async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
+        let still = match &incident.phase {
+            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            _ => false,
+        };
+        // When a brake lets go, one of those that it held goes first; the others look again later.
+        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+            self.rest(news, LOOK_AGAIN).await;
+            return Ok(());
+        };
+        self.ask(incident, Trigger::HoldOver).await?;
+        let Some(incident) = self.journal.incident(&incident.id).await? else { return Ok(()) };
+        match incident.next() {
+            Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Is it still held? By the same rule: say nothing. By another one: write that.
+    async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
+        let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
+        let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
+        match self.authoriser.would(&self.journal, claim, proposals).await? {
+            Err(Stop::Held { rule, message, until }) => {
+                if rule != before || until.is_some() {
+                    let event = Event::Held { rule, message, until };
+                    self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// What the sources list about this alert.
+    pub(super) fn fires(&self, incident: &Incident) -> Fires {
+        match self.sight.fires(&incident.id.key) {
+            // A source that never listed it (another Alertmanager's alert, Grafana's) does not clear it by listing nothing.
+            Fires::No { .. } if !self.listed(incident) => {
+                Fires::CannotTell { reason: "no source that is looked at has ever listed it".to_owned() }
+            }
+            fires => fires,
+        }
+    }
+
+    /// Why it is gone, if it is: no reachable source fires, or it is positively seen to be over. Never a claim that anything helped.
+    pub(super) async fn gone(&self, incident: &Incident) -> Option<String> {
+        match self.fires(incident) {
+            Fires::Yes { .. } | Fires::Pending { .. } => None,
+            Fires::No { quiet, .. } if quiet >= QUIET => {
+                Some(format!("no reachable source has listed it for {} s", quiet.as_secs()))
+            }
+            Fires::No { .. } => match self.verifier.look(&incident.alert, incident.opened_at.min(Time::now())).await {
+                Seen::Healthy(message) => Some(message),
+                _ => None,
+            },
+            Fires::CannotTell { .. } => all_resolved(incident).then(|| "its source says that it is over".to_owned()),
+        }
+    }
+
+    /// How it ends when nobody says any longer that it fires, nobody said that it is over, and no source can be looked at: what
+    /// Prometheus posts it repeats every minute, so its silence clears; Alertmanager repeats a webhook after hours.
+    fn unheard(&self, incident: &Incident) -> Option<(Closing, String)> {
+        let now = Time::now();
+        if !matches!(self.fires(incident), Fires::CannotTell { .. }) {
+            return None;
+        }
+        let (via, until) = self.intake.believed(incident, self.stale_after)?;
+        if now < until {
+            return None;
+        }
+        Some(match via {
+            Via::Post => (Closing::Cleared, "Prometheus has stopped posting it, and posts what fires every minute".to_owned()),
+            _ => {
+                let after = print_duration(self.stale_after);
+                (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
+            }
+        })
+    }
+
+    /// Did a source that is looked at ever list it?
+    fn listed(&self, incident: &Incident) -> bool {
+        incident.heard.keys().any(|via| matches!(via, Via::Alertmanager | Via::Prometheus))
+    }
+
+    /// Sleeps until there is news, `at_most` has passed, or the server stops; `false` when only time has passed.
+    pub(super) async fn rest(&self, news: &Notify, at_most: Duration) -> bool {
+        tokio::select! {
+            () = news.notified() => true,
+            () = tokio::time::sleep(at_most) => false,
+            () = self.shutdown.requested() => true,
+        }
+    }
+}
+
+/// True when every door through which it was heard says that it is over.
+pub(super) fn all_resolved(incident: &Incident) -> bool {
+    incident.heard.values().all(|(status, _)| *status == Status::Resolved)
+}
