@@ -48,27 +48,28 @@ fn no_schedule_breaks_an_invariant() {
     let seed = setting("SEED", 20_261_124);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let (acted, healed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let work = |thread: u64| {
+    let work = |thread: u64| -> Option<Box<TestError<Plan>>> {
         let share = u32::try_from(schedules.div_ceil(threads)).unwrap();
         let config = Config { cases: share, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..16].copy_from_slice(&thread.to_le_bytes());
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        runner.run(&plans(), |plan| {
+        let ended = runner.run(&plans(), |plan| {
             let record = process::run(&plan);
             acted.fetch_add(record.world.effects().len() as u64, Ordering::Relaxed);
             healed.fetch_add(u64::from(told_healed(&record)), Ordering::Relaxed);
             let broken = rules::broken(&record);
             prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
             Ok(())
-        })
+        });
+        ended.err().map(Box::new)
     };
-    let failures: Vec<TestError<Plan>> = std::thread::scope(|scope| {
+    let failures: Vec<Box<TestError<Plan>>> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
-        all.into_iter().filter_map(|thread| thread.join().unwrap().err()).collect()
+        all.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
     });
-    if let Some(TestError::Fail(why, plan)) = failures.into_iter().next() {
+    if let Some(TestError::Fail(why, plan)) = failures.into_iter().next().map(|failure| *failure) {
         let record = process::run(&plan);
         panic!("SEED={seed}: {why}\nby this plan:\n{plan:#?}\n{}", told(&record));
     }

@@ -284,7 +284,7 @@ impl Play {
                 kills.push((begun + SECOND * (*second).into(), *down));
             }
         }
-        kills.sort_by(|a, b| b.0.cmp(&a.0));
+        kills.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         loop {
             let process = Process::start(&self.world, &self.disk);
             self.running.send_modify(|(count, reached)| (*count, *reached) = (*count + 1, Some(process.reached.clone())));

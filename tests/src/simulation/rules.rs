@@ -42,9 +42,12 @@ pub fn broken(record: &Record) -> Vec<String> {
     wrong
 }
 
+/// When an incident began, and when and how it ended.
+type Life = (Time, Option<(Time, Closing)>);
+
 /// 1: whatever was acknowledged has an incident.
 fn lost(entries: &[Entry], said: &Said, all: &[Said]) -> Option<String> {
-    let mut ends: HashMap<&IncidentId, (Time, Option<(Time, Closing)>)> = HashMap::new();
+    let mut ends: HashMap<&IncidentId, Life> = HashMap::new();
     for entry in entries.iter().filter(|entry| entry.incident.key == said.key) {
         match entry.event {
             Event::Opened { .. } => drop(ends.insert(&entry.incident, (entry.at, None))),
@@ -94,9 +97,15 @@ fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
                 let new = Intent { incident: &entry.incident, action, intended: entry.at, begun: None, over: None };
                 all.insert((&entry.incident, *intent), new);
             }
-            Event::Begun { intent } => drop(all.entry((&entry.incident, *intent)).and_modify(|i| i.begun = Some(entry.at))),
+            Event::Begun { intent } => {
+                if let Some(known) = all.get_mut(&(&entry.incident, *intent)) {
+                    known.begun = Some(entry.at);
+                }
+            }
             Event::Ended { intent, .. } | Event::Cancelled { intent, .. } => {
-                drop(all.entry((&entry.incident, *intent)).and_modify(|i| i.over = Some(entry.at)));
+                if let Some(known) = all.get_mut(&(&entry.incident, *intent)) {
+                    known.over = Some(entry.at);
+                }
             }
             _ => {}
         }
@@ -155,11 +164,11 @@ fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
         wrong.push(format!("brake: more than {} actions in ten minutes", plan.actions));
     }
     let mut attempts: BTreeMap<&Target, BTreeMap<(Time, &IncidentId), ()>> = BTreeMap::new();
-    let mut kinds: BTreeMap<(Kind, &Target), Vec<(Time, Option<Time>, bool, &IncidentId)>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(Kind, &Target), Vec<&Intent<'_>>> = BTreeMap::new();
     for intent in &all {
         attempts.entry(intent.action.target()).or_default().insert((intent.intended, intent.incident), ());
         let key = (intent.action.kind(), intent.action.target());
-        kinds.entry(key).or_default().push((intent.intended, intent.over, intent.begun.is_some(), intent.incident));
+        kinds.entry(key).or_default().push(intent);
     }
     for (target, attempts) in &attempts {
         let times: Vec<Time> = attempts.keys().map(|(at, _)| *at).collect();
@@ -168,14 +177,15 @@ fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
         }
     }
     let cooldown = Duration::from_secs(plan.cooldown.into());
-    for ((kind, target), mut times) in kinds {
-        times.sort();
-        for pair in times.windows(2) {
-            let since = if pair[0].2 { pair[0].1 } else { Some(pair[0].0) };
+    for ((kind, target), mut of_kind) in kinds {
+        of_kind.sort_by_key(|intent| intent.intended);
+        for pair in of_kind.windows(2) {
+            let (before, after) = (pair[0], pair[1]);
+            let since = if before.begun.is_some() { before.over } else { Some(before.intended) };
             // Two of one kind in one act are one spending.
-            let one_act = pair[0].0 == pair[1].0 && pair[0].3 == pair[1].3;
-            if !one_act && since.is_none_or(|since| pair[1].0.since(since) < cooldown) {
-                wrong.push(format!("brake: {kind} of {target} at {} within its cooldown", second(pair[1].0)));
+            let one_act = before.intended == after.intended && before.incident == after.incident;
+            if !one_act && since.is_none_or(|since| after.intended.since(since) < cooldown) {
+                wrong.push(format!("brake: {kind} of {target} at {} within its cooldown", second(after.intended)));
             }
         }
     }

@@ -247,13 +247,13 @@ impl World {
             }
             // What was cured comes back once.
             let again = state.truths[number].repeats.map(|after| Duration::from_secs(after.into()));
-            if let (Some(after), Some((since, false)), true) =
-                (again, state.truths[number].history.last().copied(), state.truths[number].history.len() > 2)
+            let truth = &mut state.truths[number];
+            if let (Some(after), Some((since, false))) = (again, truth.history.last().copied())
+                && truth.history.len() > 2
+                && now >= since.plus(after)
             {
-                if now >= since.plus(after) {
-                    state.truths[number].set(now, true);
-                    state.truths[number].repeats = None;
-                }
+                truth.set(now, true);
+                truth.repeats = None;
             }
         }
         for (begin, length, trouble) in &self.plan.troubles {
@@ -522,7 +522,7 @@ impl Fates for World {
             if self.has(Trouble::DiskUnsure) {
                 let mut state = self.lock();
                 state.unsure += 1;
-                return if state.unsure % 2 == 0 { Fate::Unknown } else { Fate::Lost };
+                return if state.unsure.is_multiple_of(2) { Fate::Unknown } else { Fate::Lost };
             }
             Fate::Fine
         }
