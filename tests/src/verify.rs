@@ -130,6 +130,37 @@ async fn a_prometheus_that_came_back_is_believed_only_about_what_it_saw_since() 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_rule_is_not_well_because_one_of_the_series_it_compares_has_vanished() -> Result<()> {
+    let metrics = |healthy: &str| format!("{healthy}app_running{{zone=\"z\"}} 1\n");
+    let exporter = Exporter::start(&metrics("app_healthy 0\n")).await?;
+    let rules = "  - {alert: Sick, expr: app_healthy == 0 and on(instance) up == 1}\n\
+                 \x20 - {alert: Left, expr: app_running * on(instance) group_left() (app_healthy == bool 0) == 1}\n\
+                 \x20 - {alert: Made, expr: 'label_replace(app_healthy == 0 and on(instance) up == 1, \"host\", \"h\", \"\", \"\")'}\n\
+                 \x20 - {alert: Excused, expr: app_healthy == 0 unless on(instance) maintenance == 1}";
+    let prom = start_prometheus(rules, &[&exporter], None, "").await?;
+    let sources = sources(&[&prom.url], &[])?;
+    let (poller, verifier) = (Poller::new(&sources, Duration::from_secs(1)), Verifier::new(sources));
+    let mut alerts = Vec::new();
+    for name in ["Sick", "Left", "Made", "Excused"] {
+        alerts.push(firing(&poller, Via::Prometheus, name).await?);
+    }
+    // After its restart the exporter is up, and does not show the metric any more: every one of these rules is quiet.
+    exporter.set(&metrics(""));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for alert in &alerts {
+        says(&verifier, alert, Time::now(), "has no samples any more of").await?;
+    }
+    let (vanished, text) = verdict(&verifier, &alerts[0], None).await;
+    assert_eq!(vanished, Verdict::Unclear, "{text}");
+    // What was never there (`maintenance`) is no reason to doubt.
+    exporter.set(&metrics("app_healthy 1\n"));
+    for alert in &alerts {
+        healthy(&verifier, alert, Time::now()).await?;
+    }
+    Ok(())
+}
+
 fn promql(text: &str) -> Probe {
     Probe::Promql(text.to_owned())
 }
