@@ -11,7 +11,7 @@
 pub mod answers;
 mod detector;
 mod detectors;
-pub(crate) mod probe;
+pub mod probe;
 mod selectors;
 
 use std::fmt;

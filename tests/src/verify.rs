@@ -1,6 +1,6 @@
 //! Everything that is no proof of health, and the policy's own probe, against a real Prometheus and real connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -222,6 +222,11 @@ async fn an_expression_is_believed_only_on_samples_from_after_the_action() -> Re
     for (text, words) in [
         ("absent(demo_down)", "has no samples of the series"),
         ("demo_up{name=\"c\"} == 1", "has no samples of the series"),
+        // That nothing is absent but the metric itself, while its neighbour is well; and a comparison with what was before the action.
+        ("absent(demo_down) and on() demo_up{name=\"a\"} == 1", "has no samples of the series `demo_down{}`"),
+        ("demo_up{name=\"a\"} == 1 unless on() demo_down", "has no samples of the series `demo_down{}`"),
+        ("demo_up{name=\"a\"} == 1 and demo_up offset 1s", "another time"),
+        ("demo_up{name=\"a\"} == 1 and demo_up @ end()", "another time"),
         ("demo_up ==", "400"),
         ("vector(1)", "looks at no series"),
     ] {
@@ -486,6 +491,30 @@ async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
     Ok(())
 }
 
+/// What `paramedic check --output json` says of this configuration, with its exit code.
+async fn check(config: &Path, more: &[&str]) -> Result<(Option<i32>, serde_json::Value)> {
+    let mut command = tokio::process::Command::new(crate::crash::binary());
+    command.args(["check", "--output", "json", "--config"]).arg(config).args(more);
+    let done = command.output().await?;
+    let said = serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
+    Ok((done.status.code(), said))
+}
+
+#[tokio::test]
+async fn check_warns_of_a_probe_that_passes_at_any_value() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (promql, warns) in [("probe_success{instance=\"x\"}", true), ("probe_success{instance=\"x\"} == 1", false)] {
+        let mut setup = Setup::restarts("nothing").prometheus("http://127.0.0.1:1");
+        setup.policy = setup.policy.replace("stable: 2s}", &format!("stable: 2s, probe: {{promql: '{promql}'}}}}"));
+        let (code, said) = check(&setup.write(folder.path(), 0), &[]).await?;
+        assert_eq!(code, Some(0), "{said}");
+        let warnings = said["warnings"].as_array().context("a list")?;
+        assert_eq!(warnings.len(), usize::from(warns), "{said}");
+        assert!(warnings.iter().all(|w| w.as_str().is_some_and(|w| w.contains("compares nothing"))), "{said}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Result<()> {
     let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";
@@ -493,20 +522,12 @@ async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Resul
     let folder = tempfile::tempdir()?;
     let setup = Setup::restarts("nothing").prometheus(&prom.url);
     let config = setup.write(folder.path(), 0);
-    let check = async || {
-        let mut command = tokio::process::Command::new(crate::crash::binary());
-        command.args(["check", "--online", "--output", "json", "--config"]).arg(&config);
-        let done = command.output().await?;
-        let said: serde_json::Value =
-            serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
-        anyhow::Ok((done.status.code(), said))
-    };
-    let (code, said) = check().await?;
+    let (code, said) = check(&config, &["--online"]).await?;
     assert_eq!(code, Some(0), "a warning is no error: {said}");
     let warning = said["warnings"][0].as_str().context("a warning")?;
     assert!(warning.contains("`verify.within` is 40.0 s, but rule Down") && warning.contains("write `within: "), "{warning}");
     prom.kill().await?;
-    let (code, said) = check().await?;
+    let (code, said) = check(&config, &["--online"]).await?;
     assert_eq!((code, said["ok"].as_bool()), (Some(1), Some(false)), "{said}");
     assert!(said["unreachable"][0].as_str().is_some_and(|text| text.contains("cannot be reached")), "{said}");
     Ok(())

@@ -11,6 +11,7 @@ use crate::incident::Mode;
 use crate::look::docker::Engines;
 use crate::server;
 use crate::verify::answers::doubts;
+use crate::verify::probe::passing_anyway;
 
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
@@ -38,7 +39,7 @@ impl Check {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),
         };
-        let (mut unreachable, mut warnings) = (Vec::new(), Vec::new());
+        let (mut unreachable, mut warnings) = (Vec::new(), passing_anyway(&written));
         if self.online {
             let sources = config.sources()?;
             for prometheus in &sources.prometheus {
