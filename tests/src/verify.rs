@@ -56,7 +56,7 @@ async fn says(verifier: &Verifier, alert: &Alert, since: Time, words: &str) -> R
 async fn verdict(verifier: &Verifier, alert: &Alert, probe: Option<Probe>) -> (Verdict, String) {
     let attempt = Attempt { alert, begun: Time::now(), ended: Time::now(), starts_target: false };
     let settings = Verify { within: Duration::from_secs(4), stable: Duration::from_secs(1), probe, ..Verify::default() };
-    verifier.verify(&attempt, &settings, || async { None }).await
+    verifier.verify(&attempt, &settings, || async { None }, |_| None).await
 }
 
 /// A Prometheus whose rule raised an alert about `a`, and the alert.
@@ -172,7 +172,7 @@ async fn asked(sources: &Sources, probe: &Probe, since: Time) -> Result<(Verdict
     // At most one look: what it says is the verdict.
     let settings =
         Verify { within: Duration::from_millis(1), stable: Duration::ZERO, probe: Some(probe.clone()), ..Verify::default() };
-    Ok(Verifier::new(sources.clone()).verify(&attempt, &settings, || async { None }).await)
+    Ok(Verifier::new(sources.clone()).verify(&attempt, &settings, || async { None }, |_| None).await)
 }
 
 async fn until(sources: &Sources, probe: &Probe, since: Time, wanted: Verdict) -> Result<String> {
@@ -488,6 +488,51 @@ async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
     well.store(200, Ordering::SeqCst);
     let story = host.until("healed", 30).await;
     assert!(story.contains("the policy's probe of http://127.0.0.1") && story.contains("answers 200"), "{story}");
+    Ok(())
+}
+
+/// Prometheus posts what fires straight to Paramedic, which cannot look at it; and what the policy probes is well all the time.
+#[tokio::test]
+async fn nothing_is_healed_while_prometheus_keeps_posting_that_it_fires() -> Result<()> {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let url = liar(|_| StatusCode::OK).await?;
+    let mut setup = Setup::restarts(&patient.name);
+    setup.policy = setup.policy.replace("stable: 2s}", &format!("stable: 2s, probe: {{http: '{url}/health'}}}}"));
+    let host = Host::start(&setup).await;
+    let exporter = Exporter::start(crate::flow::DOWN).await?;
+    let _prom = start_prometheus(&crate::flow::rule(&patient.name), &[&exporter], Some(&host.url), "").await?;
+    within(60, "a look after the restart", || async {
+        Ok(host.incidents().first().is_some_and(|(state, _)| state == "verifying").then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let (state, story) = host.incidents().swap_remove(0);
+    assert_eq!(state, "verifying", "{story}");
+    // That it was repeated after the action does no harm to what is healed in time.
+    exporter.set(crate::flow::WELL);
+    let story = host.until("healed", 25).await;
+    assert!(!story.contains("NOT HEALED"), "{story}");
+    Ok(())
+}
+
+/// Alertmanager's webhook comes again after the action.
+#[tokio::test]
+async fn a_webhook_that_is_repeated_after_the_action_is_heard() -> Result<()> {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let url = liar(|_| StatusCode::OK).await?;
+    let mut setup = Setup::restarts(&patient.name);
+    let verify = format!("verify: {{within: 12s, stable: 5s, probe: {{http: '{url}/health'}}}}");
+    setup.policy = setup.policy.replace("verify: {within: 40s, stable: 2s}", &verify);
+    let host = Host::start(&setup).await;
+    let since = Time::now().to_string();
+    let verdict = within(60, "a verdict", || async {
+        let labels = serde_json::json!({ "alertname": "Down", "container": patient.name });
+        assert_eq!(host.send("firing", labels, &since).await, 200);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok(host.incidents().first().map(|(_, story)| story.clone()).filter(|story| story.contains("HEALED")))
+    })
+    .await?;
+    assert!(verdict.contains("NOT HEALED") && verdict.contains("Alertmanager's webhook says that it fires"), "{verdict}");
     Ok(())
 }
 
