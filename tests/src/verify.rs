@@ -560,6 +560,48 @@ async fn check_warns_of_a_probe_that_passes_at_any_value() -> Result<()> {
     Ok(())
 }
 
+/// A Prometheus that says this when it is asked for its loaded rules, and that nothing fires.
+async fn with_loaded(status: u16, loaded: serde_json::Value) -> Result<String> {
+    let status = StatusCode::from_u16(status)?;
+    let rules = move |uri: axum::http::Uri| {
+        let loading = uri.query().is_some_and(|query| query.contains("exclude_alerts"));
+        let nothing = serde_json::json!({"status": "success", "data": {"groups": []}});
+        let answer = if loading { (status, loaded.to_string()) } else { (StatusCode::OK, nothing.to_string()) };
+        std::future::ready(answer)
+    };
+    let shown = || std::future::ready(r#"{"status":"success","data":{"yaml":""}}"#);
+    let values = || std::future::ready(r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
+    let app = axum::Router::new()
+        .route("/api/v1/rules", axum::routing::get(rules))
+        .route("/api/v1/status/config", axum::routing::get(shown))
+        .route("/api/v1/query", axum::routing::post(values));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(url)
+}
+
+#[tokio::test]
+async fn check_online_says_what_it_could_not_find_out_about_the_rules() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = with_loaded(500, serde_json::json!("out of memory")).await?;
+    let config = Setup::restarts("nothing").prometheus(&url).write(folder.path(), 0);
+    let (code, said) = check(&config, &["--online"]).await?;
+    assert_eq!((code, said["unreachable"].as_array().map(Vec::len)), (Some(0), Some(0)), "{said}");
+    let warning = said["warnings"][0].as_str().context("a warning")?;
+    assert!(warning.contains("was not found out") && warning.contains("500"), "{warning}");
+
+    // What no Prometheus can mean is a warning, and not the end of whoever asks.
+    let rule = serde_json::json!({"type": "alerting", "name": "Down", "query": "x == 0", "keepFiringFor": 1.5e19});
+    let groups = serde_json::json!([{"interval": 1.5e19, "rules": [rule]}]);
+    let url = with_loaded(200, serde_json::json!({"status": "success", "data": {"groups": groups}})).await?;
+    let config = Setup::restarts("nothing").prometheus(&url).write(folder.path(), 0);
+    let (code, said) = check(&config, &["--online"]).await?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said["warnings"][0].as_str().is_some_and(|text| text.contains("rule Down")), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Result<()> {
     let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";

@@ -43,8 +43,9 @@ impl Check {
         if self.online {
             let sources = config.sources()?;
             for prometheus in &sources.prometheus {
-                // One that cannot be asked is told of below.
-                warnings.extend(doubts(prometheus, &written).await.unwrap_or_default());
+                warnings.extend(doubts(prometheus, &written).await.unwrap_or_else(|error| {
+                    vec![format!("whether every policy waits for as long as its rules may need was not found out: {error}")]
+                }));
             }
             let engines = Engines::connect(&config.docker)?;
             for host in engines.hosts() {
