@@ -6,12 +6,13 @@
 //! that Prometheus positively finds well, it lags, and Prometheus is believed.
 //! A policy that has a probe of its own asks for more and for less: the probe has to pass, and no detector may say that it fires; what the
 //! detectors cannot tell, the probe tells. Where nobody watches for an alert, a container's own health check is the positive observation.
+//! Neither is asked while somebody keeps telling Paramedic that the alert fires.
 //! Absent on purpose: a way to call something healed because it is not heard of any more.
 
 pub mod answers;
 mod detector;
 mod detectors;
-pub(crate) mod probe;
+pub mod probe;
 mod selectors;
 
 use std::fmt;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::alert::Alert;
+use crate::alert::{Alert, Via};
 use crate::clock::{Time, print_duration};
 use crate::incident::Verdict;
 use crate::look::sight::Sources;
@@ -121,8 +122,15 @@ impl Verifier {
     /// end of `within`, or when its target is seen down although it was started; else it cannot be told. Being well has to begin within
     /// `within`, and may then last longer; so this takes at most `within + stable` and one look.
     ///
-    /// `target` says how the action's target is, `None` when that is not known or does not matter.
-    pub async fn verify<F, Fut>(&self, attempt: &Attempt<'_>, settings: &Verify, target: F) -> (Verdict, String)
+    /// `target` says how the action's target is, `None` when that is not known or does not matter; `told` which door keeps saying that it
+    /// fires, and when it last did.
+    pub async fn verify<F, Fut>(
+        &self,
+        attempt: &Attempt<'_>,
+        settings: &Verify,
+        target: F,
+        told: impl Fn(Time) -> Option<(Via, Time)>,
+    ) -> (Verdict, String)
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Option<TargetState>>,
@@ -137,6 +145,7 @@ impl Verifier {
             let asked = Instant::now();
             let look = self.look_with(settings.probe.as_ref(), attempt.alert, since);
             let ((seen, probed), state) = tokio::join!(look, look_at_target);
+            let seen = with_doors(seen, told(since), since);
             let seen = match (probed, &state) {
                 (Some(probed), _) => with_probe(seen, probed),
                 (None, Some(state)) => health.judge(seen, state, attempt.begun),
@@ -166,6 +175,19 @@ impl Verifier {
 async fn in_time(who: &str, look: BoxFuture<'_, Seen>) -> Seen {
     let late = |_| Seen::Unclear(format!("{who} gave no answer within {}", print_duration(LOOK_WITHIN)));
     tokio::time::timeout(LOOK_WITHIN, look).await.unwrap_or_else(late)
+}
+
+/// What is positively well is believed before what was told at a door, as before what an Alertmanager lists. Nothing else is.
+fn with_doors(seen: Seen, told: Option<(Via, Time)>, since: Time) -> Seen {
+    match (seen, told) {
+        (Seen::Unclear(_) | Seen::Unwatched(_), Some((via, at))) if at > since => {
+            Seen::Firing(format!("{via} says that it fires: told again since, at {at}"))
+        }
+        (Seen::Unclear(text) | Seen::Unwatched(text), Some((via, at))) => {
+            Seen::Suspect(format!("{via} said at {at} that it fires, and has not taken that back; {text}"))
+        }
+        (seen, _) => seen,
+    }
 }
 
 /// With a probe it is well when the probe says so and no detector that can be asked says, or may mean, that it fires.
@@ -341,6 +363,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_at_a_door_counts_before_a_probe_and_not_before_a_detector() {
+        let told = |at| Some((Via::Post, Time(at)));
+        for seen in [unclear(), unwatched()] {
+            assert_eq!(with_doors(seen.clone(), None, Time(9)), seen);
+            assert!(
+                matches!(with_doors(seen.clone(), told(10), Time(9)), Seen::Firing(text) if text.contains("Prometheus' post"))
+            );
+            assert!(matches!(with_doors(seen, told(9), Time(9)), Seen::Suspect(text) if text.contains("not taken that back")));
+        }
+        for seen in [healthy(), firing(), Seen::Suspect("A still lists it".to_owned())] {
+            assert_eq!(with_doors(seen.clone(), told(10), Time(9)), seen);
+        }
+    }
+
+    #[test]
     fn a_health_check_counts_only_when_it_is_news() {
         let judge = |health: &mut Health, state: &TargetState| health.judge(unwatched(), state, Time(1_000));
         let fresh = &mut Health::default();
@@ -392,7 +429,8 @@ mod tests {
         };
         let attempt = Attempt { alert: &alert, begun: Time(999_000), ended: Time(1_000_000), starts_target: true };
         let begun = Instant::now();
-        let verdict = Verifier::with(Arc::clone(eyes) as Arc<dyn Detect>).verify(&attempt, settings, || async { None }).await;
+        let verdict =
+            Verifier::with(Arc::clone(eyes) as Arc<dyn Detect>).verify(&attempt, settings, || async { None }, |_| None).await;
         (verdict, begun.elapsed())
     }
 

@@ -128,7 +128,7 @@ async fn both_tell_the_same_alert_and_it_is_healed_by_new_samples_only() -> Resu
 
     let attempt = Attempt { alert: &alert, begun: Time::now(), ended: Time::now(), starts_target: true };
     let settings = Verify { within: Duration::from_secs(30), stable: Duration::from_secs(4), ..Verify::default() };
-    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
+    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }, |_| None).await;
     assert_eq!(verdict, Verdict::Healed, "{text}");
     assert!(text.contains("Down on samples of"), "{text}");
     poller.once().await;
@@ -188,12 +188,12 @@ async fn a_prometheus_that_was_restarted_is_not_believed_too_early() -> Result<(
     assert!(matches!(watched?, Seen::Firing(_)), "it fires again after the restart");
     let attempt = Attempt { alert: &alert, begun: since, ended: Time::now(), starts_target: true };
     let settings = Verify { within: Duration::from_secs(1), stable: Duration::ZERO, ..Verify::default() };
-    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
+    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }, |_| None).await;
     assert_eq!(verdict, Verdict::NotHealed, "{text}");
     // The target that was started is seen down: that is said long before time is up.
     let down = || async { Some(TargetState { state: "exited".to_owned(), health: None, started: None }) };
     let begun = Instant::now();
-    let (verdict, text) = verifier.verify(&attempt, &Verify::default(), down).await;
+    let (verdict, text) = verifier.verify(&attempt, &Verify::default(), down, |_| None).await;
     assert_eq!(verdict, Verdict::NotHealed, "{text}");
     assert!(text.contains("exited") && begun.elapsed() < Duration::from_secs(30), "{text}");
     exporter.set("demo_up 1\n");
@@ -345,11 +345,11 @@ async fn an_alertmanager_that_was_restarted_is_not_quiet_and_never_says_well() -
     assert!(!fires.cleared());
     let attempt = Attempt { alert: &web, begun: before, ended: before, starts_target: true };
     let settings = Verify { within: Duration::from_secs(3), stable: Duration::ZERO, ..Verify::default() };
-    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }).await;
+    let (verdict, text) = verifier.verify(&attempt, &settings, || async { None }, |_| None).await;
     assert_eq!(verdict, Verdict::Unclear, "{text}");
     assert!(text.contains("was started") && text.contains("may not have been told yet"), "{text}");
     // So a container's own health check is not believed here either: the alert may fire unheard.
-    let (verdict, text) = verifier.verify(&attempt, &settings, healthy_container(before)).await;
+    let (verdict, text) = verifier.verify(&attempt, &settings, healthy_container(before), |_| None).await;
     assert_eq!(verdict, Verdict::Unclear, "{text}");
     Ok(())
 }
@@ -380,7 +380,7 @@ async fn a_container_s_own_health_check_counts_where_nobody_else_could_know() ->
     let docker = Alert { family: Family::Docker, ..web.clone() };
     let look = async |sources: Sources, alert: &Alert, started: Time| {
         let attempt = Attempt { alert, begun: before, ended: before, starts_target: true };
-        Verifier::new(sources).verify(&attempt, &settings, healthy_container(started)).await
+        Verifier::new(sources).verify(&attempt, &settings, healthy_container(started), |_| None).await
     };
     let quiet = old_alertmanager(json!([])).await?;
     let (verdict, text) = look(sources(&[], &[&quiet])?, &web, before).await;

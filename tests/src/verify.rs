@@ -1,6 +1,6 @@
 //! Everything that is no proof of health, and the policy's own probe, against a real Prometheus and real connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ async fn says(verifier: &Verifier, alert: &Alert, since: Time, words: &str) -> R
 async fn verdict(verifier: &Verifier, alert: &Alert, probe: Option<Probe>) -> (Verdict, String) {
     let attempt = Attempt { alert, begun: Time::now(), ended: Time::now(), starts_target: false };
     let settings = Verify { within: Duration::from_secs(4), stable: Duration::from_secs(1), probe, ..Verify::default() };
-    verifier.verify(&attempt, &settings, || async { None }).await
+    verifier.verify(&attempt, &settings, || async { None }, |_| None).await
 }
 
 /// A Prometheus whose rule raised an alert about `a`, and the alert.
@@ -130,6 +130,37 @@ async fn a_prometheus_that_came_back_is_believed_only_about_what_it_saw_since() 
     Ok(())
 }
 
+#[tokio::test]
+async fn a_rule_is_not_well_because_one_of_the_series_it_compares_has_vanished() -> Result<()> {
+    let metrics = |healthy: &str| format!("{healthy}app_running{{zone=\"z\"}} 1\n");
+    let exporter = Exporter::start(&metrics("app_healthy 0\n")).await?;
+    let rules = "  - {alert: Sick, expr: app_healthy == 0 and on(instance) up == 1}\n\
+                 \x20 - {alert: Left, expr: app_running * on(instance) group_left() (app_healthy == bool 0) == 1}\n\
+                 \x20 - {alert: Made, expr: 'label_replace(app_healthy == 0 and on(instance) up == 1, \"host\", \"h\", \"\", \"\")'}\n\
+                 \x20 - {alert: Excused, expr: app_healthy == 0 unless on(instance) maintenance == 1}";
+    let prom = start_prometheus(rules, &[&exporter], None, "").await?;
+    let sources = sources(&[&prom.url], &[])?;
+    let (poller, verifier) = (Poller::new(&sources, Duration::from_secs(1)), Verifier::new(sources));
+    let mut alerts = Vec::new();
+    for name in ["Sick", "Left", "Made", "Excused"] {
+        alerts.push(firing(&poller, Via::Prometheus, name).await?);
+    }
+    // After its restart the exporter is up, and does not show the metric any more: every one of these rules is quiet.
+    exporter.set(&metrics(""));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for alert in &alerts {
+        says(&verifier, alert, Time::now(), "has no samples any more of").await?;
+    }
+    let (vanished, text) = verdict(&verifier, &alerts[0], None).await;
+    assert_eq!(vanished, Verdict::Unclear, "{text}");
+    // What was never there (`maintenance`) is no reason to doubt.
+    exporter.set(&metrics("app_healthy 1\n"));
+    for alert in &alerts {
+        healthy(&verifier, alert, Time::now()).await?;
+    }
+    Ok(())
+}
+
 fn promql(text: &str) -> Probe {
     Probe::Promql(text.to_owned())
 }
@@ -141,7 +172,7 @@ async fn asked(sources: &Sources, probe: &Probe, since: Time) -> Result<(Verdict
     // At most one look: what it says is the verdict.
     let settings =
         Verify { within: Duration::from_millis(1), stable: Duration::ZERO, probe: Some(probe.clone()), ..Verify::default() };
-    Ok(Verifier::new(sources.clone()).verify(&attempt, &settings, || async { None }).await)
+    Ok(Verifier::new(sources.clone()).verify(&attempt, &settings, || async { None }, |_| None).await)
 }
 
 async fn until(sources: &Sources, probe: &Probe, since: Time, wanted: Verdict) -> Result<String> {
@@ -191,6 +222,11 @@ async fn an_expression_is_believed_only_on_samples_from_after_the_action() -> Re
     for (text, words) in [
         ("absent(demo_down)", "has no samples of the series"),
         ("demo_up{name=\"c\"} == 1", "has no samples of the series"),
+        // That nothing is absent but the metric itself, while its neighbour is well; and a comparison with what was before the action.
+        ("absent(demo_down) and on() demo_up{name=\"a\"} == 1", "has no samples of the series `demo_down{}`"),
+        ("demo_up{name=\"a\"} == 1 unless on() demo_down", "has no samples of the series `demo_down{}`"),
+        ("demo_up{name=\"a\"} == 1 and demo_up offset 1s", "another time"),
+        ("demo_up{name=\"a\"} == 1 and demo_up @ end()", "another time"),
         ("demo_up ==", "400"),
         ("vector(1)", "looks at no series"),
     ] {
@@ -455,6 +491,117 @@ async fn an_incident_is_healed_by_its_policy_s_own_probe() -> Result<()> {
     Ok(())
 }
 
+/// Prometheus posts what fires straight to Paramedic, which cannot look at it; and what the policy probes is well all the time.
+#[tokio::test]
+async fn nothing_is_healed_while_prometheus_keeps_posting_that_it_fires() -> Result<()> {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let url = liar(|_| StatusCode::OK).await?;
+    let mut setup = Setup::restarts(&patient.name);
+    setup.policy = setup.policy.replace("stable: 2s}", &format!("stable: 2s, probe: {{http: '{url}/health'}}}}"));
+    let host = Host::start(&setup).await;
+    let exporter = Exporter::start(crate::flow::DOWN).await?;
+    let _prom = start_prometheus(&crate::flow::rule(&patient.name), &[&exporter], Some(&host.url), "").await?;
+    within(60, "a look after the restart", || async {
+        Ok(host.incidents().first().is_some_and(|(state, _)| state == "verifying").then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let (state, story) = host.incidents().swap_remove(0);
+    assert_eq!(state, "verifying", "{story}");
+    // That it was repeated after the action does no harm to what is healed in time.
+    exporter.set(crate::flow::WELL);
+    let story = host.until("healed", 25).await;
+    assert!(!story.contains("NOT HEALED"), "{story}");
+    Ok(())
+}
+
+/// Alertmanager's webhook comes again after the action.
+#[tokio::test]
+async fn a_webhook_that_is_repeated_after_the_action_is_heard() -> Result<()> {
+    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    let url = liar(|_| StatusCode::OK).await?;
+    let mut setup = Setup::restarts(&patient.name);
+    let verify = format!("verify: {{within: 12s, stable: 5s, probe: {{http: '{url}/health'}}}}");
+    setup.policy = setup.policy.replace("verify: {within: 40s, stable: 2s}", &verify);
+    let host = Host::start(&setup).await;
+    let since = Time::now().to_string();
+    let verdict = within(60, "a verdict", || async {
+        let labels = serde_json::json!({ "alertname": "Down", "container": patient.name });
+        assert_eq!(host.send("firing", labels, &since).await, 200);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok(host.incidents().first().map(|(_, story)| story.clone()).filter(|story| story.contains("HEALED")))
+    })
+    .await?;
+    assert!(verdict.contains("NOT HEALED") && verdict.contains("Alertmanager's webhook says that it fires"), "{verdict}");
+    Ok(())
+}
+
+/// What `paramedic check --output json` says of this configuration, with its exit code.
+async fn check(config: &Path, more: &[&str]) -> Result<(Option<i32>, serde_json::Value)> {
+    let mut command = tokio::process::Command::new(crate::crash::binary());
+    command.args(["check", "--output", "json", "--config"]).arg(config).args(more);
+    let done = command.output().await?;
+    let said = serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
+    Ok((done.status.code(), said))
+}
+
+#[tokio::test]
+async fn check_warns_of_a_probe_that_passes_at_any_value() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (promql, warns) in [("probe_success{instance=\"x\"}", true), ("probe_success{instance=\"x\"} == 1", false)] {
+        let mut setup = Setup::restarts("nothing").prometheus("http://127.0.0.1:1");
+        setup.policy = setup.policy.replace("stable: 2s}", &format!("stable: 2s, probe: {{promql: '{promql}'}}}}"));
+        let (code, said) = check(&setup.write(folder.path(), 0), &[]).await?;
+        assert_eq!(code, Some(0), "{said}");
+        let warnings = said["warnings"].as_array().context("a list")?;
+        assert_eq!(warnings.len(), usize::from(warns), "{said}");
+        assert!(warnings.iter().all(|w| w.as_str().is_some_and(|w| w.contains("compares nothing"))), "{said}");
+    }
+    Ok(())
+}
+
+/// A Prometheus that says this when it is asked for its loaded rules, and that nothing fires.
+async fn with_loaded(status: u16, loaded: serde_json::Value) -> Result<String> {
+    let status = StatusCode::from_u16(status)?;
+    let rules = move |uri: axum::http::Uri| {
+        let loading = uri.query().is_some_and(|query| query.contains("exclude_alerts"));
+        let nothing = serde_json::json!({"status": "success", "data": {"groups": []}});
+        let answer = if loading { (status, loaded.to_string()) } else { (StatusCode::OK, nothing.to_string()) };
+        std::future::ready(answer)
+    };
+    let shown = || std::future::ready(r#"{"status":"success","data":{"yaml":""}}"#);
+    let values = || std::future::ready(r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
+    let app = axum::Router::new()
+        .route("/api/v1/rules", axum::routing::get(rules))
+        .route("/api/v1/status/config", axum::routing::get(shown))
+        .route("/api/v1/query", axum::routing::post(values));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Ok(url)
+}
+
+#[tokio::test]
+async fn check_online_says_what_it_could_not_find_out_about_the_rules() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = with_loaded(500, serde_json::json!("out of memory")).await?;
+    let config = Setup::restarts("nothing").prometheus(&url).write(folder.path(), 0);
+    let (code, said) = check(&config, &["--online"]).await?;
+    assert_eq!((code, said["unreachable"].as_array().map(Vec::len)), (Some(0), Some(0)), "{said}");
+    let warning = said["warnings"][0].as_str().context("a warning")?;
+    assert!(warning.contains("was not found out") && warning.contains("500"), "{warning}");
+
+    // What no Prometheus can mean is a warning, and not the end of whoever asks.
+    let rule = serde_json::json!({"type": "alerting", "name": "Down", "query": "x == 0", "keepFiringFor": 1.5e19});
+    let groups = serde_json::json!([{"interval": 1.5e19, "rules": [rule]}]);
+    let url = with_loaded(200, serde_json::json!({"status": "success", "data": {"groups": groups}})).await?;
+    let config = Setup::restarts("nothing").prometheus(&url).write(folder.path(), 0);
+    let (code, said) = check(&config, &["--online"]).await?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said["warnings"][0].as_str().is_some_and(|text| text.contains("rule Down")), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Result<()> {
     let rules = "  - {alert: Down, expr: demo_up == 0, keep_firing_for: 5m}";
@@ -462,20 +609,12 @@ async fn check_online_says_what_does_not_answer_and_who_does_not_wait() -> Resul
     let folder = tempfile::tempdir()?;
     let setup = Setup::restarts("nothing").prometheus(&prom.url);
     let config = setup.write(folder.path(), 0);
-    let check = async || {
-        let mut command = tokio::process::Command::new(crate::crash::binary());
-        command.args(["check", "--online", "--output", "json", "--config"]).arg(&config);
-        let done = command.output().await?;
-        let said: serde_json::Value =
-            serde_json::from_slice(&done.stdout).context(String::from_utf8_lossy(&done.stderr).into_owned())?;
-        anyhow::Ok((done.status.code(), said))
-    };
-    let (code, said) = check().await?;
+    let (code, said) = check(&config, &["--online"]).await?;
     assert_eq!(code, Some(0), "a warning is no error: {said}");
     let warning = said["warnings"][0].as_str().context("a warning")?;
     assert!(warning.contains("`verify.within` is 40.0 s, but rule Down") && warning.contains("write `within: "), "{warning}");
     prom.kill().await?;
-    let (code, said) = check().await?;
+    let (code, said) = check(&config, &["--online"]).await?;
     assert_eq!((code, said["ok"].as_bool()), (Some(1), Some(false)), "{said}");
     assert!(said["unreachable"][0].as_str().is_some_and(|text| text.contains("cannot be reached")), "{said}");
     Ok(())

@@ -11,6 +11,7 @@ use crate::incident::Mode;
 use crate::look::docker::Engines;
 use crate::server;
 use crate::verify::answers::doubts;
+use crate::verify::probe::passing_anyway;
 
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
@@ -38,12 +39,13 @@ impl Check {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),
         };
-        let (mut unreachable, mut warnings) = (Vec::new(), Vec::new());
+        let (mut unreachable, mut warnings) = (Vec::new(), passing_anyway(&written));
         if self.online {
             let sources = config.sources()?;
             for prometheus in &sources.prometheus {
-                // One that cannot be asked is told of below.
-                warnings.extend(doubts(prometheus, &written).await.unwrap_or_default());
+                warnings.extend(doubts(prometheus, &written).await.unwrap_or_else(|error| {
+                    vec![format!("whether every policy waits for as long as its rules may need was not found out: {error}")]
+                }));
             }
             let engines = Engines::connect(&config.docker)?;
             for host in engines.hosts() {

@@ -101,7 +101,7 @@ impl<'a> Checks<'a> {
                     hint,
                 );
             }
-            Ok(back) if back + *settle >= *within => {
+            Ok(back) if back.saturating_add(*settle) >= *within => {
                 let message = format!(
                     "the expression looks {} back, which is all to be after the action, within {shown}",
                     print_duration(back)

@@ -50,7 +50,7 @@ impl fmt::Display for Problem {
             write!(f, "{line}:{column}:")?;
         }
         write!(f, " {}", clean(&self.message, 1000))?;
-        if let (Some(place), Some(text)) = (self.place, &self.line) {
+        if let (Some(place), Some(text)) = (self.place, self.line.as_ref().filter(|line| !may_hold_password(line))) {
             write_snippet(f, place, text)?;
         }
         if !self.path.is_empty() {
@@ -61,6 +61,11 @@ impl fmt::Display for Problem {
         }
         Ok(())
     }
+}
+
+/// Whether a line has a URL with something in front of an `@`; such a line is not shown.
+fn may_hold_password(line: &str) -> bool {
+    line.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 fn write_snippet(f: &mut fmt::Formatter<'_>, place: Place, text: &str) -> fmt::Result {

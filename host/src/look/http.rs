@@ -33,6 +33,14 @@ pub enum LookError {
         /// Whom.
         who: String,
     },
+    /// Each question was answered, and all together took too long.
+    #[error("{who} has not answered all that was asked within {} s: see whether it is overloaded", within.as_secs())]
+    TookTooLong {
+        /// Whom.
+        who: String,
+        /// The deadline.
+        within: Duration,
+    },
     /// No connection, or it broke.
     #[error("{who} cannot be reached: {}: see whether it runs and whether the URL is right", root(error))]
     Unreachable {
@@ -109,12 +117,14 @@ impl BaseUrl {
     /// the URL is shown.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{why}: write for instance http://localhost:9090");
-        let url = Url::parse(text).map_err(|e| wrong(&format!("`{}` is not a URL ({e})", clean(text, 200))))?;
+        // What stands before an `@` may be a password.
+        let shown = if text.contains('@') { "what is written here".to_owned() } else { format!("`{}`", clean(text, 200)) };
+        let url = Url::parse(text).map_err(|e| wrong(&format!("{shown} is not a URL ({e})")))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL with a name or password in it is not accepted: use `bearer_token_file`".to_owned());
         }
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(wrong(&format!("`{}` is not an http or https URL", clean(text, 200))));
+            return Err(wrong(&format!("{shown} is not an http or https URL")));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("only the beginning of the API's URL is wanted, without `?` and `#`"));

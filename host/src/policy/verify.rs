@@ -69,13 +69,14 @@ impl ProbeUrl {
     /// A sentence that says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |why: String| format!("{why}: write for instance http://web:8080/health");
-        let shown = clean(text, 200);
-        let url = Url::parse(text).map_err(|e| wrong(format!("`{shown}` is not a URL ({e})")))?;
+        // What stands before an `@` may be a password.
+        let shown = if text.contains('@') { "what is written here".to_owned() } else { format!("`{}`", clean(text, 200)) };
+        let url = Url::parse(text).map_err(|e| wrong(format!("{shown} is not a URL ({e})")))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL with a name or password in it is not accepted: give it a path that needs none".to_owned());
         }
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(wrong(format!("`{shown}` is not an http or https URL")));
+            return Err(wrong(format!("{shown} is not an http or https URL")));
         }
         if url.fragment().is_some() {
             return Err(wrong("what stands behind `#` is never sent".to_owned()));

@@ -39,6 +39,9 @@ const TRIES: usize = 100;
 /// posted every minute (`--rules.alert.resend-delay`).
 const POSTED: Duration = Duration::from_secs(300);
 
+/// How soon Prometheus posts again what fires, when it names no end: it names one after four times that long.
+const POSTED_AGAIN: Duration = Duration::from_secs(60);
+
 /// Messages may overtake each other: for so long after a firing was said to be over, the very same firing (same `startsAt`) is
 /// old news. Alertmanager itself leaves at least `group_interval` (5 minutes by default) between two messages about a group.
 const OVERTAKEN: Duration = Duration::from_secs(60);
@@ -261,6 +264,18 @@ impl Intake {
         until.max_by_key(|(_, until)| *until)
     }
 
+    /// Which door keeps saying that this incident fires, and when it last did.
+    pub fn told_since(&self, incident: &IncidentId, since: Time, lately: Duration) -> Option<(Via, Time)> {
+        let known = self.lock().get(&incident.key).filter(|known| known.id == *incident).cloned()?;
+        // What was posted to a server that is gone: as if it had been when this one started.
+        let fires = |via: &Via| known.said.get(via) != Some(&Status::Resolved);
+        let unknown = known.said.contains_key(&Via::Post) && !known.told.contains_key(&Via::Post);
+        let told = known.told.into_iter().chain(unknown.then_some((Via::Post, (self.started, None))));
+        let now = Time::now();
+        let still = told.filter(|(via, (told, end))| fires(via) && is_kept_up(*via, *told, *end, since, lately, now));
+        still.map(|(via, (told, _))| (via, told)).max_by_key(|(_, told)| *told)
+    }
+
     /// Is this only the echo of a firing that was positively seen to be over, or one that a person has closed and that goes on? That is
     /// left to that person until it ends. Prometheus' own list is never an echo.
     async fn is_echo(&self, last: &IncidentId, via: Via, alert: &Alert) -> Result<bool, JournalError> {
@@ -392,5 +407,41 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let Self(rush, alerts) = self;
         rush.tell(rush.count.fetch_sub(*alerts, Ordering::Relaxed) - *alerts);
+    }
+}
+
+/// Does a door keep up what it was told then, that something fires?
+///
+/// Prometheus posts that again and again until it posts that it is over, which it does as soon as it notices: so what it posted last counts,
+/// of before the action too, until two repetitions were missed. Alertmanager's webhook comes after a time that is not known: it
+/// counts when it came after `since`, for twice as long as being well has to last, so that a repetition falls into any longer time.
+fn is_kept_up(via: Via, told: Time, end: Option<Time>, since: Time, lately: Duration, now: Time) -> bool {
+    match via {
+        Via::Post => {
+            let again = end.map_or(POSTED_AGAIN, |end| end.since(told) / 4).min(POSTED);
+            now.since(told) < again.saturating_mul(2)
+        }
+        Via::Webhook => told > since && now.since(told) < lately.saturating_mul(2),
+        // Whoever verifies asks those.
+        Via::Alertmanager | Via::Prometheus => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_counts_until_its_repetition_is_missed() {
+        let (at, stable) = (|seconds: i64| Time(seconds * 1_000), Duration::from_secs(30));
+        let posted = |end: Option<Time>, now| is_kept_up(Via::Post, at(100), end, at(110), stable, at(now));
+        // Every minute, with an end after four.
+        assert!(posted(Some(at(340)), 219) && !posted(Some(at(340)), 220));
+        assert!(posted(None, 219) && !posted(None, 220));
+        assert!(posted(Some(at(104)), 101) && !posted(Some(at(104)), 102));
+        // An end far away is no reason to wait for ever.
+        assert!(!posted(Some(at(1_000_000)), 700) && !posted(Some(at(99)), 101));
+        let webhook = |since, now| is_kept_up(Via::Webhook, at(100), None, at(since), stable, at(now));
+        assert!(!webhook(100, 101) && webhook(99, 101) && webhook(99, 159) && !webhook(99, 160));
     }
 }

@@ -25,19 +25,31 @@ const DEEPEST: usize = 5;
 const MOST_SELECTORS: usize = 1_000;
 /// Of how many kinds of series it is asked which job they come from; the others are taken for usual ones.
 const MOST_ASKED: usize = 64;
+/// How long all questions about the rules of one Prometheus may take together.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 
 /// Warns of policies that look for a shorter time than the rules that can raise their alerts may need, and of those that no rule can reach.
 ///
 /// # Errors
-/// When Prometheus cannot be asked.
+/// When Prometheus cannot be asked, or has not answered all that is asked within a minute.
 pub async fn doubts(prometheus: &Prometheus, policies: &[(PathBuf, Policy)]) -> Result<Vec<String>, LookError> {
+    in_time(prometheus.who(), all_doubts(prometheus, policies)).await
+}
+
+/// Each question has its own deadline; this is one for all of them.
+async fn in_time<T>(who: &str, all: impl Future<Output = Result<T, LookError>>) -> Result<T, LookError> {
+    let late = |_| Err(LookError::TookTooLong { who: who.to_owned(), within: ALL_WITHIN });
+    tokio::time::timeout(ALL_WITHIN, all).await.unwrap_or_else(late)
+}
+
+async fn all_doubts(prometheus: &Prometheus, policies: &[(PathBuf, Policy)]) -> Result<Vec<String>, LookError> {
     let rules = prometheus.loaded().await?;
     // Programs that only speak Prometheus' language show no configuration; its defaults are as good a guess as any.
     let scrapes = prometheus.scrapes().await.unwrap_or_default();
-    let mut answers = Answers { prometheus, scrapes, rules: &rules, asked: BTreeMap::new() };
+    let mut answers = Answers { prometheus, scrapes, rules: &rules, asked: BTreeMap::new(), known: BTreeMap::new() };
     let mut doubts = Vec::new();
     for (file, policy) in policies {
-        let alerting: Vec<_> = rules.iter().filter(|rule| rule.alerting && may_raise(policy, rule)).collect();
+        let alerting: Vec<_> = rules.iter().enumerate().filter(|(_, rule)| rule.alerting && may_raise(policy, rule)).collect();
         if alerting.is_empty() {
             doubts.push(format!(
                 "{}: none of the {} rules loaded in {} can raise an alert that this policy matches: correct `match`, unless its alerts come from elsewhere",
@@ -47,8 +59,8 @@ pub async fn doubts(prometheus: &Prometheus, policies: &[(PathBuf, Policy)]) -> 
             ));
         }
         let mut slow: Vec<(Delay, &LoadedRule)> = Vec::new();
-        for rule in alerting {
-            let delay = answers.delay(rule).await;
+        for (place, rule) in alerting {
+            let delay = answers.known_delay(place, rule).await;
             if delay.total() > policy.verify.within {
                 slow.push((delay, rule));
             }
@@ -94,7 +106,9 @@ struct Delay {
 
 impl Delay {
     fn total(&self) -> Duration {
-        self.keeps_firing + self.looks_back + self.scrape + self.evaluation + PAUSE
+        // Prometheus' word is not to be trusted to be a possible length of time.
+        let parts = [self.keeps_firing, self.looks_back, self.scrape, self.evaluation, PAUSE];
+        parts.into_iter().fold(Duration::ZERO, Duration::saturating_add)
     }
 }
 
@@ -119,27 +133,38 @@ struct Answers<'a> {
     rules: &'a [LoadedRule],
     /// Scrape intervals by selector.
     asked: BTreeMap<String, Duration>,
+    /// Delays by the rule's place among the rules: many policies may match one.
+    known: BTreeMap<usize, Delay>,
 }
 
 impl Answers<'_> {
+    async fn known_delay(&mut self, place: usize, rule: &LoadedRule) -> Delay {
+        if let Some(known) = self.known.get(&place) {
+            return *known;
+        }
+        let delay = self.delay(rule).await;
+        self.known.insert(place, delay);
+        delay
+    }
+
     async fn delay(&mut self, rule: &LoadedRule) -> Delay {
         let mut slowest = Delay::default();
         // Selectors still to be looked at, with what the recording rules in between have added.
         let mut open: Vec<(Selector, Delay, usize)> = of(rule, Delay::default(), 0);
         for _ in 0..MOST_SELECTORS {
             let Some((selector, before, depth)) = open.pop() else { break };
-            let delay = Delay { looks_back: before.looks_back + selector.back().unwrap_or_default(), ..before };
+            let delay = Delay { looks_back: before.looks_back.saturating_add(selector.back().unwrap_or_default()), ..before };
             let recording: Vec<_> = self.rules.iter().filter(|r| !r.alerting && selector.is_of(&r.name)).collect();
             if recording.is_empty() || depth >= DEEPEST {
                 let delay = Delay { scrape: self.scrape(&selector).await, ..delay };
                 slowest = if delay.total() > slowest.total() { delay } else { slowest };
             }
             for recording in recording.into_iter().filter(|_| depth < DEEPEST) {
-                let through = Delay { evaluation: delay.evaluation + recording.interval, ..delay };
+                let through = Delay { evaluation: delay.evaluation.saturating_add(recording.interval), ..delay };
                 open.extend(of(recording, through, depth + 1));
             }
         }
-        Delay { keeps_firing: rule.keep_firing_for, evaluation: slowest.evaluation + rule.interval, ..slowest }
+        Delay { keeps_firing: rule.keep_firing_for, evaluation: slowest.evaluation.saturating_add(rule.interval), ..slowest }
     }
 
     /// The longest scrape interval of the jobs that a selector's series come from.
@@ -170,7 +195,7 @@ fn written(length: Duration) -> String {
     let step = if length < Duration::from_secs(120) { 10 } else { 60 };
     let seconds = length.as_secs_f64().ceil();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length of time in whole seconds")]
-    let seconds = (seconds as u64).div_ceil(step) * step;
+    let seconds = (seconds as u64).div_ceil(step).saturating_mul(step);
     match (seconds / 60, seconds % 60) {
         (0, s) => format!("{s}s"),
         (m, 0) => format!("{m}m"),
@@ -211,6 +236,19 @@ mod tests {
         ] {
             assert_eq!(may_raise(&policy(matchers), &page), may, "{matchers}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn questions_without_end_have_one() {
+        let error = in_time("P", std::future::pending::<Result<(), LookError>>()).await.unwrap_err();
+        assert_eq!(error.to_string(), "P has not answered all that was asked within 60 s: see whether it is overloaded");
+    }
+
+    #[test]
+    fn lengths_that_no_rule_can_have_are_added_up_all_the_same() {
+        let delay = Delay { keeps_firing: Duration::MAX, looks_back: Duration::MAX, scrape: PAUSE, evaluation: Duration::MAX };
+        assert_eq!(delay.total(), Duration::MAX);
+        assert!(written(delay.total()).ends_with('s'));
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn evaluated(rule: &Rule, since: Time) -> Result<Time, String> {
     }
 }
 
-/// The newest sample the rule saw at that evaluation; every series it looks at has to have one from after the action.
+/// The newest sample the rule saw at that evaluation; every series it looks at has to have one from after the action, and none may have
+/// vanished.
 async fn samples(
     prometheus: &Prometheus,
     rule: &Rule,
@@ -133,25 +134,29 @@ async fn samples(
         Err(why) => return Ok(Err(format!("the query of {}'s rule {name} {why}", prometheus.who()))),
     };
     let labels = selectors::of_series(&alert.labels, &rule.labels, external, drop);
-    let mut newest = None;
+    let (mut newest, mut vanished) = (None, false);
     for selector in &selectors {
         match sample(prometheus, selector, &labels, since, at).await? {
-            Some(old) if old <= since => {
+            Sampled::At(old) if old <= since => {
                 return Ok(Err(format!(
                     "{}'s rule {name} still looks at samples of {old}, before the end of the action",
                     prometheus.who()
                 )));
             }
-            found => newest = newest.max(found),
+            Sampled::At(found) => newest = newest.max(Some(found)),
+            Sampled::Vanished => vanished = true,
+            Sampled::Never => {}
         }
     }
-    let Some(newest) = newest else {
-        let down = scraped_in_vain(prometheus, &labels, at).await?;
-        let why = if down { ": their target cannot be scraped (`up` is 0)" } else { "" };
-        let who = prometheus.who();
-        return Ok(Err(format!("{who} has no samples any more of the series that rule {name} looks at for this alert{why}")));
-    };
-    Ok(Ok(newest))
+    match newest {
+        Some(newest) if !vanished => Ok(Ok(newest)),
+        _ => {
+            let down = scraped_in_vain(prometheus, &labels, at).await?;
+            let why = if down { ": their target cannot be scraped (`up` is 0)" } else { "" };
+            let (who, which) = (prometheus.who(), if newest.is_some() { "some" } else { "the" });
+            Ok(Err(format!("{who} has no samples any more of {which} series that rule {name} looks at for this alert{why}")))
+        }
+    }
 }
 
 /// Whether the target that the alert names cannot be scraped.
@@ -168,32 +173,42 @@ async fn scraped_in_vain(prometheus: &Prometheus, labels: &Labels, at: Time) -> 
     Ok(!prometheus.query(&up, Some(at)).await?.is_empty())
 }
 
+/// What there is behind one selector for one alert.
+enum Sampled {
+    /// The newest sample.
+    At(Time),
+    /// Nothing, and lately there was something.
+    Vanished,
+    /// Nothing, now and lately: what a rule leaves out (`unless maintenance`) is usually not there.
+    Never,
+}
+
 /// The newest sample of this alert's series behind one selector, as of that evaluation.
 ///
 /// First with all of the alert's labels. When nothing has them all, those are left out that no series of the selector has had lately, since
 /// an expression can make up labels (`label_replace`, a join). A label that any of them has stays: otherwise the samples of
-/// a neighbour would be taken for those of a series that has vanished. For the same reason none of these series may have vanished.
+/// a neighbour would be taken for those of a series that has vanished. For the same reason none of these series may have vanished:
+/// a rule is quiet as well when one of the series that it compares is not there any more.
 async fn sample(
     prometheus: &Prometheus,
     selector: &Selector,
     labels: &Labels,
     since: Time,
     at: Time,
-) -> Result<Option<Time>, LookError> {
+) -> Result<Sampled, LookError> {
     if let Some(found) = newest(prometheus, &selector.narrowed(labels), at).await? {
-        return Ok(Some(found));
+        return Ok(Sampled::At(found));
     }
-    let known = prometheus.label_names(&selector.series(), since.minus(SERIES_BACK), at).await?;
+    let from = since.minus(SERIES_BACK);
+    let known = prometheus.label_names(&selector.series(), from, at).await?;
     let kept: Labels = labels.iter().filter(|(name, _)| known.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    if known.is_empty() || kept.len() == labels.len() {
-        return Ok(None);
-    }
-    let lately = selector.ranged(&kept, at.0.saturating_sub(since.minus(SERIES_BACK).0));
-    let vanished = format!("count(last_over_time({lately})) > count({})", selector.narrowed(&kept));
+    let (lately, now) = (selector.ranged(&kept, at.0.saturating_sub(from.0)), selector.narrowed(&kept));
+    // Without `or vector(0)` nothing would be more than nothing.
+    let vanished = format!("count(last_over_time({lately})) > (count({now}) or vector(0))");
     if !prometheus.query(&vanished, Some(at)).await?.is_empty() {
-        return Ok(None);
+        return Ok(Sampled::Vanished);
     }
-    newest(prometheus, &selector.narrowed(&kept), at).await
+    Ok(newest(prometheus, &now, at).await?.map_or(Sampled::Never, Sampled::At))
 }
 
 async fn newest(prometheus: &Prometheus, selector: &str, at: Time) -> Result<Option<Time>, LookError> {

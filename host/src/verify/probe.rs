@@ -3,6 +3,7 @@
 //! A probe is believed only about the time after the action: an HTTP answer when it was asked for then, an expression when every sample that it
 //! may have looked at is from then. What it cannot be asked is "cannot tell".
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use crate::clock::{Time, print_duration};
 use crate::look::http::LookError;
 use crate::look::probe::{ask, who};
 use crate::look::prometheus::{Prometheus, seconds_to_time};
-use crate::policy::HttpProbe;
+use crate::policy::{HttpProbe, Policy, Probe};
 use crate::telemetry::clean;
 
 /// How far back an expression looks.
@@ -21,9 +22,24 @@ use crate::telemetry::clean;
 /// # Errors
 /// Why nothing could ever prove that its result is new, in words that continue "the expression".
 pub(crate) fn looks_back(promql: &str) -> Result<Duration, String> {
-    let selectors = selectors::selectors(promql)?;
+    let selectors = selectors::only_now(promql)?;
     let back: Option<Vec<_>> = selectors.iter().map(Selector::back).collect();
     back.and_then(|back| back.into_iter().max()).ok_or_else(|| "has a range that is not understood".to_owned())
+}
+
+/// Warns of policies whose own expression passes whatever the value is.
+pub fn passing_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
+    let asks = |policy: &Policy| match &policy.verify.probe {
+        Some(Probe::Promql(promql)) if !selectors::compares(promql) => Some(clean(promql, 200)),
+        _ => None,
+    };
+    let warning = |file: &Path, promql: String| {
+        let file = file.display();
+        format!(
+            "{file}: `verify.probe.promql` compares nothing: it passes at any value, 0 too: write for instance `{promql} == 1`"
+        )
+    };
+    policies.iter().filter_map(|(file, policy)| asks(policy).map(|promql| warning(file, promql))).collect()
 }
 
 /// Asks an address once.
@@ -64,7 +80,7 @@ pub(super) async fn promql(all: &[impl AsRef<Prometheus>], promql: &str, since: 
 
 async fn judge(prometheus: &Prometheus, promql: &str, since: Time) -> Result<Seen, LookError> {
     let (who, shown) = (prometheus.who(), clean(promql, 200));
-    let selectors = match selectors::selectors(promql) {
+    let selectors = match selectors::only_now(promql) {
         Ok(selectors) => selectors,
         Err(why) => return Ok(Seen::Unclear(format!("the policy's probe `{shown}` {why}"))),
     };
@@ -89,11 +105,17 @@ async fn judge(prometheus: &Prometheus, promql: &str, since: Time) -> Result<See
                     format!("{who} still has samples of {old}, before the end of the action, for the policy's probe `{shown}`");
                 return Ok(Seen::Unclear(text));
             }
-            found => newest = newest.max(found),
+            Some(found) => newest = newest.max(Some(found)),
+            // An expression can have a result because something is not there.
+            None => {
+                let series = clean(&selector.series(), 200);
+                let text = format!("{who} has no samples of the series `{series}`, at which the policy's probe `{shown}` looks");
+                return Ok(Seen::Unclear(text));
+            }
         }
     }
     Ok(match newest {
-        None => Seen::Unclear(format!("{who} has no samples of the series that the policy's probe `{shown}` looks at")),
+        None => Seen::Unclear(format!("the policy's probe `{shown}` looks at no series of its own")),
         Some(_) if result.is_empty() => Seen::Firing(format!("the policy's probe `{shown}` has no result at {who}")),
         Some(at) => Seen::Healthy(format!("the policy's probe `{shown}` has a result at {who} on samples of {at}")),
     })

@@ -132,19 +132,45 @@ pub(super) fn quoted(text: &str) -> String {
 /// # Errors
 /// Why it cannot be told, in words that continue "the rule's query".
 pub(super) fn selectors(query: &str) -> Result<Vec<Selector>, String> {
+    let mut found = find(&read(query)?)?;
+    found.retain(|s| !s.fixed);
+    let (now, back): (Vec<_>, Vec<_>) = found.into_iter().partition(|s| s.offset.is_zero());
+    counted(if now.is_empty() { back } else { now })
+}
+
+/// All selectors of an expression whose result is to be new: what looks at another time is never new.
+///
+/// # Errors
+/// Why it cannot be told, in words that continue "the expression".
+pub(super) fn only_now(promql: &str) -> Result<Vec<Selector>, String> {
+    let found = find(&read(promql)?)?;
+    if found.iter().any(|s| s.fixed || !s.offset.is_zero()) {
+        return Err("looks at another time than now (`offset` or `@`)".to_owned());
+    }
+    counted(found)
+}
+
+/// Whether an expression compares, so that it has no result when the comparison does not hold (as with `bool` it still has).
+pub(super) fn compares(promql: &str) -> bool {
+    let Ok(words) = read(promql) else { return false };
+    let sign = |word: &Word<'_>| matches!(word, Word::Sign('=' | '<' | '>'));
+    let is_bool = |word: &Word<'_>| matches!(word, Word::Name(name) if name.eq_ignore_ascii_case("bool"));
+    // The last sign of a comparison is the one that no other follows.
+    words.iter().enumerate().any(|(i, word)| sign(word) && !words.get(i + 1).is_some_and(|next| sign(next) || is_bool(next)))
+}
+
+fn read(query: &str) -> Result<Vec<Word<'_>>, String> {
     if query.len() > MOST_BYTES {
         return Err(format!("is longer than {} KiB", MOST_BYTES >> 10));
     }
-    let mut found = find(&words(query)?)?;
-    found.retain(|s| !s.fixed);
-    let (mut now, back): (Vec<_>, Vec<_>) = found.into_iter().partition(|s| s.offset.is_zero());
-    if now.is_empty() {
-        now = back;
-    }
-    now.dedup();
-    match now.len() {
+    words(query)
+}
+
+fn counted(mut selectors: Vec<Selector>) -> Result<Vec<Selector>, String> {
+    selectors.dedup();
+    match selectors.len() {
         0 => Err("looks at no series of its own".to_owned()),
-        1..=MOST_SELECTORS => Ok(now),
+        1..=MOST_SELECTORS => Ok(selectors),
         _ => Err(format!("looks at more than {MOST_SELECTORS} kinds of series")),
     }
 }
@@ -405,6 +431,26 @@ mod tests {
         ] {
             let error = texts(query).unwrap_err();
             assert!(error.contains(why), "{query:.80}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_expression_about_now_looks_at_no_other_time() {
+        assert_eq!(only_now("absent(x) and on() up == 1").unwrap().len(), 2);
+        for query in ["x offset 1m == 1", "up == 1 and x offset 1w > 0", "up == 1 and x @ 1600000000", "up > x offset -5m"] {
+            assert!(only_now(query).unwrap_err().contains("another time"), "{query}");
+        }
+        assert!(only_now("vector(1)").unwrap_err().contains("no series"));
+    }
+
+    #[test]
+    fn a_comparison_is_told_from_what_only_looks_like_one() {
+        for query in ["x == 1", "x{a='b'} >= 1", "count(x < 3) and y", "x != y", "x == bool 1 > 0", "1<x"] {
+            assert!(compares(query), "{query}");
+        }
+        for query in ["probe_success{instance='x'}", "x{a!='b',c=~'d>e'}", "x and y", "x >= bool 1", "x # == 1", "min(x{a='=='})"]
+        {
+            assert!(!compares(query), "{query}");
         }
     }
 
