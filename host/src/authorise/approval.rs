@@ -17,9 +17,27 @@ use crate::incident::{Event, Mode, Phase, Rule};
 /// A yes of the last moment is still followed.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Has a person to be asked first?
-pub(super) fn is_missing(claim: Claim<'_>) -> bool {
-    claim.policy.mode == Mode::Approve && approved(claim).is_none()
+/// Whether a person has spoken. Found out once for each authorisation and handed on: looking may take seconds, and a yes whose time
+/// is over meanwhile must not become no yes at all, with nothing to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent<'a> {
+    /// The policy asks nobody.
+    NotNeeded,
+    /// A person has to be asked first.
+    Missing,
+    /// A person said yes to what has this digest.
+    Yes(&'a str),
+}
+
+impl<'a> Consent<'a> {
+    /// As it stands at this moment.
+    pub(super) fn of(claim: Claim<'a>, now: Time) -> Self {
+        match (yes(&claim.incident.phase, now), claim.policy.mode) {
+            (Some(digest), _) => Self::Yes(digest),
+            (None, Mode::Approve) => Self::Missing,
+            (None, _) => Self::NotNeeded,
+        }
+    }
 }
 
 /// The question to a person whether this may be done.
@@ -32,11 +50,15 @@ pub(super) fn asked(claim: Claim<'_>, actions: Vec<Action>) -> Event {
     }
 }
 
-/// Is this what a person said yes to, if one did?
-pub(super) fn is_of<'a>(claim: Claim<'_>, actions: impl Iterator<Item = &'a Action>, first: &Proposal) -> Result<(), Stop> {
-    let Some(approved) = approved(claim) else { return Ok(()) };
+/// Is this what has the digest that a person said yes to?
+pub(super) fn is_of<'a>(
+    claim: Claim<'_>,
+    approved: &str,
+    actions: impl Iterator<Item = &'a Action>,
+    first: &Proposal,
+) -> Result<(), Stop> {
     let actions: Vec<Action> = actions.cloned().collect();
-    if digest(&actions) == *approved {
+    if digest(&actions) == approved {
         return Ok(());
     }
     let now: Vec<String> = actions.iter().map(told).collect();
@@ -55,12 +77,8 @@ fn told(action: &Action) -> String {
     }
 }
 
-fn approved(claim: Claim<'_>) -> Option<&String> {
-    yes(&claim.incident.phase, Time::now())
-}
-
 /// The digest of a yes that still counts.
-fn yes(phase: &Phase, now: Time) -> Option<&String> {
+fn yes(phase: &Phase, now: Time) -> Option<&str> {
     match phase {
         Phase::Approved { digest, until, .. } if now <= until.plus(FOLLOWED_WITHIN) => Some(digest),
         _ => None,
@@ -116,7 +134,7 @@ mod tests {
     fn a_yes_does_not_count_for_ever() {
         let (until, digest) = (Time(1_000_000), "aa".to_owned());
         let approved = Phase::Approved { proposals: Vec::new(), digest: digest.clone(), until };
-        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some(&digest));
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some("aa"));
         assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN * 2)), None);
         let awaiting = Phase::Awaiting { proposals: Vec::new(), actions: Vec::new(), digest, until };
         assert_eq!(yes(&awaiting, Time(0)), None, "a question is no answer");
