@@ -329,17 +329,7 @@ impl Authoriser {
     /// # Errors
     /// The hold that says so.
     pub fn halted(&self) -> Result<(), Stop> {
-        match halt::read(&self.halt_file) {
-            Ok(None) => Ok(()),
-            Ok(Some(halt)) => {
-                let message = format!(
-                    "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
-                    self.halt_file.display()
-                );
-                Err(Stop::held(Rule::Halted, message))
-            }
-            Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),
-        }
+        halt::in_the_way(&self.halt_file).map_or(Ok(()), |message| Err(Stop::held(Rule::Halted, message)))
     }
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {

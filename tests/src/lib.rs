@@ -11,6 +11,7 @@ mod docker;
 mod doors;
 mod engine;
 mod flow;
+mod halt;
 mod host;
 mod house;
 mod incident;

@@ -36,10 +36,11 @@ pub struct Approve {
 impl Approve {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         let Self { verdict, digest } = self;
-        let desk = verdict.desk("approve")?;
+        let desk = verdict.desk("approve").await?;
         let seen = match desk.get(&["incidents", &verdict.id]).await? {
             Answer::Done(seen) => seen,
             Answer::No(why) => return no(&why),
+            Answer::Sick(why) => return Err(sick(&why, &verdict.id)),
         };
         let awaiting = &seen["awaiting"];
         if verdict.output == Output::Text {
@@ -53,12 +54,12 @@ impl Approve {
 
 impl Verdict {
     pub(super) async fn run(self, word: &str) -> anyhow::Result<End> {
-        let desk = self.desk(word)?;
+        let desk = self.desk(word).await?;
         self.give(&desk, word, value!({ "reason": self.reason })).await
     }
 
-    fn desk(&self, word: &str) -> anyhow::Result<Desk> {
-        let desk = self.socket.desk()?;
+    async fn desk(&self, word: &str) -> anyhow::Result<Desk> {
+        let desk = self.socket.desk().await?;
         desk.ok_or_else(|| match self.socket.path() {
             Ok(path) => anyhow::anyhow!(
                 "no server listens at {}, and only a running one can take `{word}`: start it with {}; `paramedic halt` works without one",
@@ -78,9 +79,14 @@ impl Verdict {
                 line(format!("Next: {}.", part("next")));
             }
             Answer::No(why) => return no(&why),
+            Answer::Sick(why) => return Err(sick(&why, &self.id)),
         }
         Ok(End::Fine)
     }
+}
+
+fn sick(why: &str, id: &str) -> anyhow::Error {
+    anyhow::anyhow!("{why}; look with `paramedic incident show {id}` whether it was written")
 }
 
 fn no(why: &str) -> anyhow::Result<End> {
