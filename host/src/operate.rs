@@ -22,7 +22,7 @@ use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::halt::{self, Halt, MOST_REASON};
 use crate::incident::timeline::explain;
-use crate::incident::{Closing, Event, Incident, Phase, Progress};
+use crate::incident::{Closing, Event, Incident, Intent, Phase, Progress};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::policy::Policy;
 use crate::policy::approve::Person;
@@ -174,7 +174,7 @@ pub struct Halted {
     /// By whom, why, since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halt: Option<Halt>,
-    /// What was begun and has no result yet: it is finished.
+    /// What was begun and has no result yet, which is finished; and what was about to begin, which does not if the halt was faster.
     pub running: Vec<Running>,
     /// Why it is not known what is under way, if so: `running` is then empty and says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,13 +194,15 @@ impl Halted {
     }
 }
 
-/// An action that is under way.
+/// An action that is under way, or about to be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Running {
     /// Whose.
     pub incident: String,
     /// What.
     pub action: String,
+    /// Whether it has begun.
+    pub begun: bool,
 }
 
 impl Running {
@@ -224,9 +226,16 @@ impl Running {
     }
 
     fn of(incident: &Incident) -> Vec<Self> {
-        let begun = incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents);
-        let begun = begun.filter(|intent| matches!(intent.progress, Progress::Begun(_)));
-        begun.map(|intent| Self { incident: incident.id.to_string(), action: intent.action.to_string() }).collect()
+        let intents = incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents);
+        let of = |intent: &Intent| {
+            let begun = match intent.progress {
+                Progress::Begun(_) => true,
+                Progress::Intended => false,
+                Progress::Ended(_) | Progress::Cancelled(_) => return None,
+            };
+            Some(Self { incident: incident.id.to_string(), action: intent.action.to_string(), begun })
+        };
+        intents.filter_map(of).collect()
     }
 }
 

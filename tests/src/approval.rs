@@ -1,5 +1,6 @@
 //! A person's yes at the authoriser itself: what it is compared with, also when looking takes longer than the yes lasts.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use paramedic::policy::brakes::Brakes;
 
 /// One container, which takes a while to look at.
 #[derive(Debug)]
-struct Slow {
+pub struct Slow {
     id: Mutex<&'static str>,
     takes: Mutex<Duration>,
 }
@@ -71,12 +72,12 @@ impl Eyes for Slow {
 }
 
 /// An authoriser, a journal, and an incident in it whose policy wants to restart the container.
-struct Desk {
-    _folder: tempfile::TempDir,
-    eyes: Arc<Slow>,
+pub struct Desk {
+    folder: tempfile::TempDir,
+    pub eyes: Arc<Slow>,
     authoriser: Authoriser,
-    journal: Journal,
-    policy: Policy,
+    pub journal: Journal,
+    pub policy: Policy,
     id: IncidentId,
 }
 
@@ -85,7 +86,7 @@ fn wish() -> Proposal {
 }
 
 impl Desk {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = r#"{"name": "heal", "plugin": "p.wasm", "mode": "approve", "grants": {"docker": {"restart": ["local/web"]}}}"#;
         let eyes = Arc::new(Slow { id: Mutex::new("aa"), takes: Mutex::default() });
@@ -97,7 +98,7 @@ impl Desk {
         };
         let id: IncidentId = "00112233aabbccdd-1".parse().unwrap();
         let journal = Journal::open(&folder.path().join("data")).unwrap();
-        let desk = Self { _folder: folder, eyes, authoriser, journal, policy: serde_json::from_str(text).unwrap(), id };
+        let desk = Self { folder, eyes, authoriser, journal, policy: serde_json::from_str(text).unwrap(), id };
         let alert = Alert {
             family: Family::Prometheus,
             status: Status::Firing,
@@ -126,17 +127,22 @@ impl Desk {
         desk
     }
 
+    /// The file that halts.
+    pub fn halt_file(&self) -> PathBuf {
+        self.folder.path().join("HALT")
+    }
+
     async fn write(&self, event: Event) {
         let seq = self.journal.incident(&self.id).await.unwrap().map_or(0, |incident| incident.seq);
         self.journal.append(Append::new(self.id.clone(), Some(seq), vec![event])).await.unwrap();
         assert_eq!(self.incident().await.seq, seq + 1);
     }
 
-    async fn incident(&self) -> Incident {
+    pub async fn incident(&self) -> Incident {
         self.journal.incident(&self.id).await.unwrap().unwrap()
     }
 
-    async fn authorise(&self) -> Authorised {
+    pub async fn authorise(&self) -> Authorised {
         let incident = self.incident().await;
         let claim = Claim { incident: &incident, policy: &self.policy, declared: &[Kind::DockerRestart] };
         self.authoriser.authorise(&self.journal, claim, &[wish()]).await.unwrap()

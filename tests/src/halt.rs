@@ -4,14 +4,23 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
+use paramedic::action::{Action, Ending, Outcome};
 use paramedic::alert::{IncidentId, Key};
+use paramedic::authorise::Authorised;
+use paramedic::clock::Time;
+use paramedic::execute::docker::{Call, NotDone};
+use paramedic::execute::{Executor, Hands};
 use paramedic::halt;
+use paramedic::incident::{Mode, Progress};
 use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Spend, Store};
 use paramedic::operate::{Operator, myself};
 use paramedic::receive::intake::Intake;
 
+use crate::approval::Desk;
 use crate::crash::binary;
 
 /// A journal that answers nothing but errors.
@@ -79,6 +88,46 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
     std::fs::create_dir(&file).unwrap();
     let error = operator.resume(&myself(), "go").await.unwrap_err().to_string();
     assert!(error.contains("rmdir"), "{error}");
+}
+
+/// Hands that count how often they were used.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl Hands for Counting {
+    fn docker<'a>(&'a self, _: Call<'a>, _: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok(())).boxed()
+    }
+    fn playbook<'a>(&'a self, _: &'a str, _: &'a Action) -> BoxFuture<'a, Outcome> {
+        unreachable!("no playbook is wanted")
+    }
+    fn find_playbook<'a>(&'a self, _: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
+        unreachable!("no playbook is wanted")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_about_to_begin_is_told_and_not_begun() {
+    let mut desk = Desk::new().await;
+    desk.policy.mode = Mode::Enforce;
+    let Authorised::Permits(mut permits) = desk.authorise().await else { panic!("it is allowed") };
+    let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
+    let intake = Arc::new(Intake::new(desk.journal.clone(), Vec::new(), nudge.clone()));
+    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), nudge);
+    let told = operator.halt(&myself(), "stop").await.unwrap();
+    assert!(told.note.is_none() && told.running.len() == 1 && !told.running[0].begun, "{:?}", told.running);
+
+    // The halt came after it was last asked and before `begun` was there.
+    let hands = Arc::new(Counting::default());
+    let executor = Executor { journal: desk.journal.clone(), eyes: desk.eyes.clone(), hands: hands.clone() };
+    let (incident, file) = (desk.incident().await, desk.halt_file());
+    executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file).is_some()).await.unwrap();
+    assert_eq!(hands.0.load(Ordering::SeqCst), 0, "halted means untouched");
+    let intent = desk.incident().await.attempts[0].intents[0].clone();
+    let Progress::Ended(outcome) = intent.progress else { panic!("{intent:?}") };
+    assert!(outcome.ending == Ending::Failed && !outcome.touched && outcome.message.contains("halted"), "{outcome:?}");
+    assert!(operator.halted().await.unwrap().running.is_empty());
 }
 
 /// Runs the program with this data folder and no configuration.

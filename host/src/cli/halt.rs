@@ -160,7 +160,12 @@ fn print(told: &Value) {
     line(if told["halted"] == true { format!("Halted: {next}.") } else { format!("Not halted: {next}.") });
     for running in told["running"].as_array().into_iter().flatten() {
         let part = |name: &str| running[name].as_str().unwrap_or("?").to_owned();
-        line(format!("  under way, and finished: {} (incident {})", part("action"), part("incident")));
+        let state = match (running["begun"] == false, told["halted"] == true) {
+            (true, true) => "about to begin, and not begun if the halt was faster",
+            (true, false) => "about to begin",
+            (false, _) => "under way, and finished",
+        };
+        line(format!("  {state}: {} (incident {})", part("action"), part("incident")));
     }
     if let Some(unknown) = told["note"].as_str() {
         note(format!("note: {unknown}"));
