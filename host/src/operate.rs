@@ -45,6 +45,11 @@ const FILE_WITHIN: Duration = Duration::from_secs(5);
 /// For finding out what is under way; only a note hangs on it.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 
+/// As much of a digest as is shown to be typed.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
 /// Tries to write one command; each lost try means that something else was written about the incident meanwhile.
 const TRIES: usize = 50;
 
@@ -364,7 +369,7 @@ impl Operator {
             if let (Wish::Approve(named), Event::Approved { digest: approved, .. }) = (wish, &mut event) {
                 self.may_be_done(incident, *until)?;
                 if named.len() < SHORTEST_DIGEST || !digest.starts_with(named.as_str()) {
-                    let shown = digest.get(..12).unwrap_or(digest);
+                    let shown = short(digest);
                     let message = format!(
                         "what waits has the digest {shown}..., not {}: look at it again with `paramedic incident show {}`; nothing was approved",
                         named.escape_debug(),
@@ -378,7 +383,7 @@ impl Operator {
         if incident.allows(&event) { Ok(event) } else { Err(out_of_place(incident, wish)) }
     }
 
-    /// Who may say yes or no is asked of the policy as it is now.
+    /// Who may say yes or no is asked of the policy as it was when the server started.
     fn may_approve(&self, who: &Person, incident: &Incident) -> Result<(), No> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let Some(policy) = self.policies.get(name) else {
@@ -393,7 +398,7 @@ impl Operator {
         }
         let listed: Vec<String> = approvers.iter().map(ToString::to_string).collect();
         Err(No::Forbidden(format!(
-            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there",
+            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there and start the server again",
             listed.join(", ")
         )))
     }

@@ -396,7 +396,12 @@ async fn the_commands_show_what_they_approve_and_say_what_is_wrong() {
     assert!(code == Some(2) && said.contains("is no id"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x", "--digest", "00000000"]).await;
     assert!(code == Some(1) && said.contains(&digest[..12]) && said.contains("nothing was approved"), "{said}");
-    let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "looks right", "--output", "json"]).await;
+    let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x"]).await;
+    let shown = said.contains("would do") && said.contains(&patient.name);
+    assert!(code == Some(1) && shown && said.contains(&typed) && said.contains("nothing was approved"), "{said}");
+    host.until("awaiting-approval", 1).await;
+    let approve = ["incident", "approve", &id[..10], "--digest", &digest[..12], "--reason", "looks right", "--output", "json"];
+    let (code, said) = paramedic(&host, &approve).await;
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["incident"], json!(id));
     until_restarted(&patient, 1, 20).await;
