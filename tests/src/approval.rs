@@ -22,6 +22,8 @@ use paramedic::policy::brakes::Brakes;
 pub struct Slow {
     id: Mutex<&'static str>,
     takes: Mutex<Duration>,
+    /// SHA-256 of every playbook.
+    playbook: Mutex<&'static str>,
 }
 
 impl Eyes for Slow {
@@ -66,8 +68,8 @@ impl Eyes for Slow {
         std::future::ready(Ok(None)).boxed()
     }
 
-    fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>> {
-        std::future::ready(Ok(())).boxed()
+    fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>> {
+        std::future::ready(Ok(self.playbook.lock().unwrap().to_string())).boxed()
     }
 }
 
@@ -78,18 +80,23 @@ pub struct Desk {
     authoriser: Authoriser,
     pub journal: Journal,
     pub policy: Policy,
+    wish: Proposal,
     id: IncidentId,
 }
 
-fn wish() -> Proposal {
+fn restart() -> Proposal {
     Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None }
 }
 
 impl Desk {
     pub async fn new() -> Self {
+        Self::wanting(restart()).await
+    }
+
+    async fn wanting(wish: Proposal) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = r#"{"name": "heal", "plugin": "p.wasm", "mode": "approve", "grants": {"docker": {"restart": ["local/web"]}}}"#;
-        let eyes = Arc::new(Slow { id: Mutex::new("aa"), takes: Mutex::default() });
+        let text = r#"{"name": "heal", "plugin": "p.wasm", "mode": "approve", "grants": {"docker": {"restart": ["local/web"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["web1"]}]}}"#;
+        let eyes = Arc::new(Slow { id: Mutex::new("aa"), takes: Mutex::default(), playbook: Mutex::new("11") });
         let authoriser = Authoriser {
             eyes: eyes.clone(),
             halt_file: folder.path().join("HALT"),
@@ -98,7 +105,7 @@ impl Desk {
         };
         let id: IncidentId = "00112233aabbccdd-1".parse().unwrap();
         let journal = Journal::open(&folder.path().join("data")).unwrap();
-        let desk = Self { folder, eyes, authoriser, journal, policy: serde_json::from_str(text).unwrap(), id };
+        let desk = Self { folder, eyes, authoriser, journal, policy: serde_json::from_str(text).unwrap(), wish, id };
         let alert = Alert {
             family: Family::Prometheus,
             status: Status::Firing,
@@ -109,7 +116,7 @@ impl Desk {
             generator_url: String::new(),
             fingerprint: None,
         };
-        let act = Decision::Act { reason: "down".to_owned(), proposals: vec![wish()] };
+        let act = Decision::Act { reason: "down".to_owned(), proposals: vec![desk.wish.clone()] };
         let (policy, plugin) = ("heal".to_owned(), "d".to_owned());
         let settings = serde_json::Value::Null;
         desk.write(Event::Opened { alert, via: Via::Webhook }).await;
@@ -144,8 +151,8 @@ impl Desk {
 
     pub async fn authorise(&self) -> Authorised {
         let incident = self.incident().await;
-        let claim = Claim { incident: &incident, policy: &self.policy, declared: &[Kind::DockerRestart] };
-        self.authoriser.authorise(&self.journal, claim, &[wish()]).await.unwrap()
+        let claim = Claim { incident: &incident, policy: &self.policy, declared: &[Kind::DockerRestart, Kind::AnsiblePlaybook] };
+        self.authoriser.authorise(&self.journal, claim, std::slice::from_ref(&self.wish)).await.unwrap()
     }
 
     /// A person is asked, and says yes to that; the yes counts for so long from now on.
@@ -183,4 +190,19 @@ async fn a_yes_that_counts_is_followed_and_one_that_is_over_is_asked_for_again()
     desk.approved(Duration::from_millis(500)).await;
     *desk.eyes.takes.lock().unwrap() = Duration::from_secs(1);
     assert!(matches!(desk.authorise().await, Authorised::Permits(permits) if permits.len() == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playbook_that_was_edited_meanwhile_is_another_question() {
+    let (name, host) = ("fix.yml".to_owned(), Some("web1".to_owned()));
+    let wish = Proposal::Playbook { name, about: "local/web".to_owned(), host, variables: Vec::new() };
+    let desk = Desk::wanting(wish).await;
+    desk.approved(Duration::from_secs(60)).await;
+    *desk.eyes.playbook.lock().unwrap() = "22";
+    assert!(matches!(desk.authorise().await, Authorised::Stopped));
+    let phase = desk.incident().await.phase;
+    assert!(
+        matches!(&phase, Phase::Escalating(why) if why.contains("changed target") && why.contains("SHA-256 22")),
+        "{phase:?}"
+    );
 }
