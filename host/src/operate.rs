@@ -30,7 +30,7 @@ use crate::policy::brakes::ALL_KEY;
 use crate::receive::intake::Intake;
 use crate::telemetry::clean;
 
-pub use people::{group_of, myself};
+pub use people::{group_of, myself, without_a_group};
 pub use socket::{OpenError, Socket};
 
 /// The socket's name in the data folder.

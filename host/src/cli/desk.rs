@@ -93,9 +93,13 @@ impl SocketArg {
 fn not_yours(path: &Path) -> String {
     let (me, socket) = (myself(), path.display());
     match path.metadata() {
-        Ok(found) => format!(
+        Ok(found) if found.mode() & 0o060 != 0 => format!(
             "you ({me}) may not use the socket {socket}: it is for root, its server's user and the group {}; become one of them (`sudo`)",
             group_of(found.gid())
+        ),
+        Ok(_) => format!(
+            "you ({me}) may not use the socket {socket}: it is for root and its server's user; become one of them (`sudo`), or let a group in \
+             with `operator: {{socket: /run/paramedic/operator.sock, group: ...}}` in paramedic.yaml"
         ),
         Err(_) => format!(
             "you ({me}) may not use the socket {socket}: its folder is closed to you; run this as the server's user or as root, or let a group \
