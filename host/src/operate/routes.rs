@@ -129,9 +129,10 @@ fn answer<T: Serialize>(done: Result<Result<T, No>, tokio::time::error::Elapsed>
             };
             error(status, &no.to_string())
         }
-        Err(_) => {
-            error(StatusCode::GATEWAY_TIMEOUT, "it is not known whether it was written: look at the incident, or at `data/HALT`")
-        }
+        Err(_) => error(
+            StatusCode::GATEWAY_TIMEOUT,
+            "it is not known whether it was written: look at the incident, or for the file `HALT` in the data folder",
+        ),
     }
 }
 
