@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use approval::Consent;
+
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
@@ -95,6 +97,15 @@ impl Stop {
     }
 }
 
+/// One thing that may ever be done, with what was seen of it.
+struct Checked {
+    action: Action,
+    /// The container it is about, if that is there.
+    container: Option<Container>,
+    /// SHA-256 of the playbook's file, if it is one.
+    playbook: Option<String>,
+}
+
 /// Who says yes or no.
 #[derive(Debug)]
 pub struct Authoriser {
@@ -130,11 +141,12 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
-        if approval::is_missing(claim) {
+        let consent = Consent::of(claim, Time::now());
+        if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
-        let actions = match self.check(claim, proposals).await {
-            Ok(actions) => actions,
+        let actions = match self.check_with(claim, consent, proposals).await {
+            Ok(checked) => actions_of(checked),
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
         let incident = claim.incident;
@@ -165,8 +177,8 @@ impl Authoriser {
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
         let incident = claim.incident;
-        let event = match self.would(journal, claim, proposals).await? {
-            Ok(actions) => approval::asked(claim, actions),
+        let event = match self.would_be(journal, claim, proposals).await? {
+            Ok(checked) => approval::asked(claim, checked),
             Err(stop) => return write_stop(journal, incident, stop).await,
         };
         write_event(journal, incident, event).await
@@ -182,18 +194,28 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Result<Vec<Action>, Stop>, JournalError> {
+        Ok(self.would_be(journal, claim, proposals).await?.map(actions_of))
+    }
+
+    async fn would_be(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Result<Vec<Checked>, Stop>, JournalError> {
         // Asked again and again while it is held: what costs nothing comes first here.
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
         }
-        let actions = match self.check(claim, proposals).await {
-            Ok(actions) => actions,
+        let checked = match self.check_with(claim, Consent::Missing, proposals).await {
+            Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
+        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
         let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
         match journal.room(&claim.incident.id, &spend).await? {
             Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
-            _ => Ok(Ok(actions)),
+            _ => Ok(Ok(checked)),
         }
     }
 
@@ -208,19 +230,25 @@ impl Authoriser {
         }
     }
 
-    /// Everything but the brakes: would it be allowed, as far as looking tells? Writes nothing.
+    /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing.
     ///
     /// # Errors
     /// The refusal or the hold.
     pub async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
+        self.check_with(claim, Consent::Missing, proposals).await.map(actions_of)
+    }
+
+    async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
         self.fits(proposals)?;
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
         }
-        approval::is_of(claim, checked.iter().map(|(action, _)| action), &proposals[0])?;
+        if let Consent::Yes(digest) = consent {
+            approval::is_of(claim, digest, &checked, &proposals[0])?;
+        }
         self.may_now(claim, &checked).await?;
-        Ok(checked.into_iter().map(|(action, _)| action).collect())
+        Ok(checked)
     }
 
     /// An act that is larger than the brakes ever allow would be held for ever.
@@ -233,8 +261,8 @@ impl Authoriser {
         Err(Stop::Refused { proposal: proposals[0].clone(), rule: Rule::HourlyLimit, message })
     }
 
-    /// May this ever be done? Gives the action with the container it is about, if that is there.
-    async fn may_ever(&self, claim: Claim<'_>, proposal: &Proposal) -> Result<(Action, Option<Container>), Stop> {
+    /// May this ever be done?
+    async fn may_ever(&self, claim: Claim<'_>, proposal: &Proposal) -> Result<Checked, Stop> {
         let no = |rule: Rule, message: String| Stop::Refused { proposal: proposal.clone(), rule, message };
         if !claim.declared.contains(&proposal.kind()) {
             let message = format!("the plugin does not declare {} as something it may ever propose", proposal.kind());
@@ -246,20 +274,21 @@ impl Authoriser {
             return Err(no(Rule::UnknownHost, message));
         }
         let container = self.container(&target).await?;
-        let action = match proposal {
+        let (action, playbook) = match proposal {
             Proposal::Docker { verb, grace_seconds, .. } => {
-                self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds).map_err(|(rule, m)| no(rule, m))?
+                let action = self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds);
+                (action.map_err(|(rule, m)| no(rule, m))?, None)
             }
             Proposal::Playbook { name, host, variables, .. } => {
-                playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables)
-                    .await
-                    .map_err(|stop| stop.into_stop(proposal))?
+                let action = playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables).await;
+                let (action, file) = action.map_err(|stop| stop.into_stop(proposal))?;
+                (action, Some(file))
             }
         };
         if let Some(why) = container.as_ref().and_then(|c| c.protected.as_deref()) {
             return Err(no(Rule::ProtectedTarget, format!("{target} is never touched: {why}")));
         }
-        Ok((action, container))
+        Ok(Checked { action, container, playbook })
     }
 
     fn docker_action(
@@ -304,11 +333,10 @@ impl Authoriser {
     }
 
     /// May it be done now? Cheap questions first.
-    async fn may_now(&self, claim: Claim<'_>, wanted: &[(Action, Option<Container>)]) -> Result<(), Stop> {
+    async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
         self.halted()?;
         self.too_old(claim)?;
-        for (_, container) in wanted {
-            let Some(container) = container else { continue };
+        for container in wanted.iter().filter_map(|checked| checked.container.as_ref()) {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
@@ -320,17 +348,7 @@ impl Authoriser {
     /// # Errors
     /// The hold that says so.
     pub fn halted(&self) -> Result<(), Stop> {
-        match halt::read(&self.halt_file) {
-            Ok(None) => Ok(()),
-            Ok(Some(halt)) => {
-                let message = format!(
-                    "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
-                    self.halt_file.display()
-                );
-                Err(Stop::held(Rule::Halted, message))
-            }
-            Err(error) => Err(Stop::held(Rule::Halted, format!("{} cannot be looked at: {error}", self.halt_file.display()))),
-        }
+        halt::in_the_way(&self.halt_file).map_or(Ok(()), |message| Err(Stop::held(Rule::Halted, message)))
     }
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
@@ -371,6 +389,10 @@ impl Authoriser {
             Err(error) => unsure(claim, "whether the alert is silenced", &error),
         }
     }
+}
+
+fn actions_of(checked: Vec<Checked>) -> Vec<Action> {
+    checked.into_iter().map(|checked| checked.action).collect()
 }
 
 async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {

@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::telemetry::LogFormat;
 
 /// The first responder of an infrastructure: alerts in, sandboxed policies decide, only what you granted is done, and it looks
-/// whether that helped. It changes nothing until a policy says `enforce` and a grant names the target.
+/// whether that helped. It changes nothing until a policy says `enforce`, or `approve` and a person says yes, and a grant names the target.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
@@ -54,7 +54,7 @@ enum Command {
     Halt(halt::Halt),
     /// Let actions begin again
     Resume(halt::Resume),
-    /// Follow or verify the journal
+    /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
     /// Look into a policy plugin, or measure it

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::action::{Action, Outcome};
+use crate::action::{Action, Ending, Outcome};
 use crate::authorise::Permit;
 use crate::clock::Time;
 use crate::incident::{Event, Incident, Phase};
@@ -78,14 +78,16 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Carries out what is permitted. `incident` is the incident as of the append that made the permit.
+    /// Carries out what is permitted. `incident` is the incident as of the append that made the permit. Whether everything is halted is
+    /// asked once more behind `begun`: writing takes a moment, and who halted in it was told that nothing begins any more.
     ///
     /// # Errors
     /// When the journal cannot be written. Was that before `begun`, nothing was done.
-    pub async fn execute(&self, permit: Permit, incident: &Incident) -> Result<(), JournalError> {
+    pub async fn execute(&self, permit: Permit, incident: &Incident, halted: impl Fn() -> bool) -> Result<(), JournalError> {
         let begun = Append::new(permit.incident().clone(), None, vec![Event::Begun { intent: permit.intent() }]);
         self.write(begun).await?;
         let outcome = match permit.action() {
+            _ if halted() => untouched("everything was halted; nothing was done"),
             action @ Action::Docker { .. } => {
                 let within = docker::deadline(&*self.eyes, action).await;
                 docker::carry(&*self.eyes, &*self.hands, action, within).await
@@ -133,6 +135,10 @@ impl Executor {
             other => Err(JournalError::NotDone(format!("it was refused: {other:?}"))),
         }
     }
+}
+
+fn untouched(why: &str) -> Outcome {
+    Outcome { ending: Ending::Failed, message: why.to_owned(), touched: false, output: Vec::new() }
 }
 
 /// Name of a playbook's run folder and of the mark that its processes carry.

@@ -5,9 +5,9 @@
 //! be read: whatever bears that name is a person's wish. Absent on purpose: an end that comes by itself.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,14 @@ use crate::telemetry::clean;
 /// The file's name in the data folder.
 pub const FILE: &str = "HALT";
 
+/// The longest reason, in characters; for a halt and for whatever else a person says.
+pub const MOST_REASON: usize = 500;
+
 /// How much of the file is read, in bytes.
 const MOST_BYTES: u64 = 4096;
+
+/// Everybody may read who halted and why.
+const MODE: u32 = 0o644;
 
 /// What is known of a halt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +57,7 @@ impl fmt::Display for Halt {
             write!(f, " since {}", clean(at, 40))?;
         }
         if let Some(reason) = &self.reason {
-            write!(f, ": {}", clean(reason, 500))?;
+            write!(f, ": {}", clean(reason, MOST_REASON))?;
         }
         Ok(())
     }
@@ -72,9 +78,21 @@ pub fn read(file: &Path) -> io::Result<Option<Halt>> {
     let text = if readable { text.trim() } else { "" };
     Ok(Some(serde_json::from_str(text).unwrap_or_else(|_| Halt {
         // What somebody wrote by hand is a reason.
-        reason: (!text.is_empty()).then(|| clean(text, 500)),
+        reason: (!text.is_empty()).then(|| clean(text, MOST_REASON)),
         ..Halt::default()
     })))
+}
+
+/// What stands in the way of every action, with what to do about it; `None` when nothing is halted.
+pub fn in_the_way(file: &Path) -> Option<String> {
+    match read(file) {
+        Ok(None) => None,
+        Ok(Some(halt)) => Some(format!(
+            "everything is {halt}; `paramedic resume --reason ...` goes on, and so does removing {}",
+            file.display()
+        )),
+        Err(error) => Some(format!("whether everything is halted cannot be found out: {}: {error}", file.display())),
+    }
 }
 
 /// Halts, durably. One who halted before and said who and why is not overwritten, and given back.
@@ -87,13 +105,21 @@ pub fn write(file: &Path, halt: &Halt) -> io::Result<Option<Halt>> {
     {
         return Ok(Some(before));
     }
-    let partial = file.with_extension("partial");
-    let mut new = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&partial)?;
-    writeln!(new, "{}", serde_json::to_string(halt)?)?;
-    new.sync_all()?;
-    std::fs::rename(&partial, file)?;
+    if let Err(error) = replace(file, halt) {
+        // The name alone halts, and needs no room on a disk that is full.
+        OpenOptions::new().append(true).create(true).mode(MODE).open(file).map_err(|_| error)?;
+    }
     sync_folder(file)?;
     Ok(None)
+}
+
+fn replace(file: &Path, halt: &Halt) -> io::Result<()> {
+    let mode = Permissions::from_mode(MODE);
+    let mut new = tempfile::Builder::new().prefix(FILE).permissions(mode).tempfile_in(folder_of(file))?;
+    writeln!(new, "{}", serde_json::to_string(halt)?)?;
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    Ok(())
 }
 
 /// Lets go, durably. Gives what was halted, `None` when nothing was.
@@ -109,7 +135,11 @@ pub fn remove(file: &Path) -> io::Result<Option<Halt>> {
 
 /// A name is there, or gone, for good only once its folder is on disk.
 fn sync_folder(file: &Path) -> io::Result<()> {
-    File::open(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder_of(file))?.sync_all()
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

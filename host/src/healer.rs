@@ -273,7 +273,7 @@ impl Healer {
             return self.executor.cancel(incident, intent, "everything was halted before it began").await;
         }
         info!(incident = %incident.id, action = %permit.action(), "Acting");
-        self.executor.execute(permit, incident).await
+        self.executor.execute(permit, incident, || self.authoriser.halted().is_err()).await
     }
 
     async fn find_out(&self, incident: &Incident, number: u32) -> Result<(), JournalError> {

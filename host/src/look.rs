@@ -42,8 +42,8 @@ pub trait Eyes: fmt::Debug + Send + Sync {
     /// Whether a person wants the alert with these labels left alone now.
     fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>>;
 
-    /// Whether this playbook can be run with this profile on this host.
-    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>>;
+    /// Whether this playbook can be run with this profile on this host; gives the SHA-256 of its file, in hex.
+    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>>;
 }
 
 /// Why a playbook cannot be run on a host, in words that say what to do.
@@ -98,7 +98,7 @@ impl Eyes for World {
         .boxed()
     }
 
-    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>> {
+    fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>> {
         inventory::fits(self.ansible.as_deref(), name, profile, host).boxed()
     }
 }

@@ -12,6 +12,7 @@ mod socket;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,16 +20,17 @@ use tracing::{info, warn};
 
 use crate::alert::IncidentId;
 use crate::clock::Time;
-use crate::halt::{self, Halt};
+use crate::halt::{self, Halt, MOST_REASON};
 use crate::incident::timeline::explain;
-use crate::incident::{Closing, Event, Incident, Phase, Progress};
+use crate::incident::{Closing, Event, Incident, Intent, Phase, Progress};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::policy::Policy;
 use crate::policy::approve::Person;
 use crate::policy::brakes::ALL_KEY;
 use crate::receive::intake::Intake;
+use crate::telemetry::clean;
 
-pub use people::{group_of, myself};
+pub use people::{group_of, myself, without_a_group};
 pub use socket::{OpenError, Socket};
 
 /// The socket's name in the data folder.
@@ -36,6 +38,17 @@ pub const FILE: &str = "operator.sock";
 
 /// How much of a digest has to be named.
 pub const SHORTEST_DIGEST: usize = 8;
+
+/// For the halt file to be written; a disk that hangs must not hang whoever halts.
+const FILE_WITHIN: Duration = Duration::from_secs(5);
+
+/// For finding out what is under way; only a note hangs on it.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
+
+/// As much of a digest as is shown to be typed.
+pub fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
 
 /// Tries to write one command; each lost try means that something else was written about the incident meanwhile.
 const TRIES: usize = 50;
@@ -166,28 +179,81 @@ pub struct Halted {
     /// By whom, why, since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halt: Option<Halt>,
-    /// What was begun and has no result yet: it is finished.
+    /// What was begun and has no result yet, which is finished; and what was about to begin, which does not if the halt was faster.
     pub running: Vec<Running>,
+    /// Why it is not known what is under way, if so: `running` is then empty and says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What follows now.
     pub next: String,
 }
 
-/// An action that is under way.
+impl Halted {
+    /// What is said to whoever asked. A journal that does not tell what is under way takes nothing away from what was done.
+    pub fn told(halt: Option<Halt>, running: Result<Vec<Running>, String>, next: impl Into<String>) -> Self {
+        let (running, note) = match running {
+            Ok(running) => (running, None),
+            Err(why) => (Vec::new(), Some(format!("what is under way cannot be found out: {}", clean(&why, 500)))),
+        };
+        Self { halted: halt.is_some(), halt, running, note, next: next.into() }
+    }
+}
+
+/// An action that is under way, or about to be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Running {
     /// Whose.
     pub incident: String,
     /// What.
     pub action: String,
+    /// Whether it has begun.
+    pub begun: bool,
 }
 
 impl Running {
-    /// What of this incident is under way.
-    pub fn of(incident: &Incident) -> Vec<Self> {
-        let begun = incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents);
-        let begun = begun.filter(|intent| matches!(intent.progress, Progress::Begun(_)));
-        begun.map(|intent| Self { incident: incident.id.to_string(), action: intent.action.to_string() }).collect()
+    /// All that is under way: whoever acts holds the lock of acting. Asks for its holders, and then for each of them.
+    ///
+    /// # Errors
+    /// When the journal does not tell.
+    pub async fn all<H, I>(
+        holders: impl FnOnce(&'static str) -> H,
+        incident: impl Fn(IncidentId) -> I,
+    ) -> Result<Vec<Self>, JournalError>
+    where
+        H: Future<Output = Result<Vec<IncidentId>, JournalError>>,
+        I: Future<Output = Result<Option<Incident>, JournalError>>,
+    {
+        let mut running = Vec::new();
+        for id in holders(ALL_KEY).await? {
+            running.extend(incident(id).await?.iter().flat_map(Self::of));
+        }
+        Ok(running)
     }
+
+    fn of(incident: &Incident) -> Vec<Self> {
+        let intents = incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents);
+        let of = |intent: &Intent| {
+            let begun = match intent.progress {
+                Progress::Begun(_) => true,
+                Progress::Intended => false,
+                Progress::Ended(_) | Progress::Cancelled(_) => return None,
+            };
+            Some(Self { incident: incident.id.to_string(), action: intent.action.to_string(), begun })
+        };
+        intents.filter_map(of).collect()
+    }
+}
+
+/// A reason as it is kept: one line without anything that a terminal would obey.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn reason(text: &str) -> Result<String, String> {
+    if text.chars().count() > MOST_REASON {
+        return Err(format!("the reason is longer than {MOST_REASON} characters"));
+    }
+    let reason = clean(text.trim(), MOST_REASON).trim().to_owned();
+    if reason.is_empty() { Err("a reason is needed: the next person reads it".to_owned()) } else { Ok(reason) }
 }
 
 /// Why a command was not taken.
@@ -247,7 +313,7 @@ impl Operator {
         let incident = self.read(&self.journal.find(beginning).await?).await?;
         Ok(View {
             incident: incident.id.to_string(),
-            alert: crate::telemetry::clean(incident.alert.name(), 120),
+            alert: clean(incident.alert.name(), 120),
             state: incident.state(),
             awaiting: Awaiting::of(&incident),
         })
@@ -303,7 +369,7 @@ impl Operator {
             if let (Wish::Approve(named), Event::Approved { digest: approved, .. }) = (wish, &mut event) {
                 self.may_be_done(incident, *until)?;
                 if named.len() < SHORTEST_DIGEST || !digest.starts_with(named.as_str()) {
-                    let shown = digest.get(..12).unwrap_or(digest);
+                    let shown = short(digest);
                     let message = format!(
                         "what waits has the digest {shown}..., not {}: look at it again with `paramedic incident show {}`; nothing was approved",
                         named.escape_debug(),
@@ -317,7 +383,7 @@ impl Operator {
         if incident.allows(&event) { Ok(event) } else { Err(out_of_place(incident, wish)) }
     }
 
-    /// Who may say yes or no is asked of the policy as it is now.
+    /// Who may say yes or no is asked of the policy as it was when the server started.
     fn may_approve(&self, who: &Person, incident: &Incident) -> Result<(), No> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
         let Some(policy) = self.policies.get(name) else {
@@ -332,7 +398,7 @@ impl Operator {
         }
         let listed: Vec<String> = approvers.iter().map(ToString::to_string).collect();
         Err(No::Forbidden(format!(
-            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there",
+            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there and start the server again",
             listed.join(", ")
         )))
     }
@@ -345,13 +411,7 @@ impl Operator {
                 format!("too late: a yes was waited for until {until}; `paramedic incident retry {id} --reason ...` asks again");
             return Err(No::State(message));
         }
-        match halt::read(&self.halt_file) {
-            Ok(None) => Ok(()),
-            Ok(Some(halt)) => {
-                Err(No::State(format!("everything is {halt}; nothing was approved: `paramedic resume --reason ...` first")))
-            }
-            Err(error) => Err(No::Broken(format!("{} cannot be looked at: {error}", self.halt_file.display()))),
-        }
+        halt::in_the_way(&self.halt_file).map_or(Ok(()), |why| Err(No::State(format!("nothing was approved: {why}"))))
     }
 
     /// Is everything halted, and what is under way?
@@ -359,12 +419,12 @@ impl Operator {
     /// # Errors
     /// [`No::Broken`].
     pub async fn halted(&self) -> Result<Halted, No> {
-        let halt = self.file(halt::read)?;
+        let halt = self.file(|file| halt::read(file)).await?;
         let next = match &halt {
-            Some(_) => "nothing begins before somebody says `paramedic resume --reason ...`",
+            Some(_) => NOTHING_BEGINS,
             None => "actions begin as the policies and the brakes allow",
         };
-        Ok(Halted { halted: halt.is_some(), halt, running: self.running().await?, next: next.to_owned() })
+        Ok(Halted::told(halt, self.running().await, next))
     }
 
     /// Halts everything. Returning `Ok` means that it is on disk.
@@ -372,13 +432,11 @@ impl Operator {
     /// # Errors
     /// [`No::Broken`].
     pub async fn halt(&self, who: &Person, reason: &str) -> Result<Halted, No> {
-        let before = self.file(|file| halt::write(file, &Halt::now(&who.to_string(), reason)))?;
+        let halt = Halt::now(&who.to_string(), reason);
+        let new = halt.clone();
+        let before = self.file(move |file| halt::write(file, &new)).await?;
         warn!(by = %who, uid = who.uid, reason, already = before.is_some(), "Everything is halted: no action begins");
-        let mut now = self.halted().await?;
-        if let Some(before) = before {
-            now.next = format!("already {before}; that stays as it is. {}", now.next);
-        }
-        Ok(now)
+        Ok(Halted::told(Some(before.clone().unwrap_or(halt)), self.running().await, after_halt(before.as_ref())))
     }
 
     /// Lets go. Returning `Ok` means that it is on disk.
@@ -386,28 +444,48 @@ impl Operator {
     /// # Errors
     /// [`No::Broken`].
     pub async fn resume(&self, who: &Person, reason: &str) -> Result<Halted, No> {
-        let before = self.file(halt::remove)?;
+        let before = self.file(halt::remove).await?;
         warn!(by = %who, uid = who.uid, reason, was_halted = before.is_some(), "Not halted any more: actions may begin");
-        let mut now = self.halted().await?;
-        now.next = match before {
+        let next = match before {
             Some(before) => format!("no longer {before}. What was held is asked again within 5 s"),
             None => "nothing was halted, nothing has changed".to_owned(),
         };
-        Ok(now)
+        Ok(Halted::told(None, self.running().await, next))
     }
 
-    fn file<T>(&self, work: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T, No> {
-        work(&self.halt_file).map_err(|error| {
-            No::Broken(format!("{}: {error}; `touch` and `rm` on that file do the same", self.halt_file.display()))
-        })
+    /// Does this with the halt file, away from the threads that serve everybody: a disk may hang.
+    async fn file<T: Send + 'static>(&self, work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static) -> Result<T, No> {
+        let file = self.halt_file.clone();
+        let work = tokio::task::spawn_blocking(move || work(&file));
+        let why = match tokio::time::timeout(FILE_WITHIN, work).await {
+            Ok(Ok(Ok(done))) => return Ok(done),
+            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => {
+                format!("the disk did not answer within {} s, and it is not known what became of it", FILE_WITHIN.as_secs())
+            }
+        };
+        let file = self.halt_file.display();
+        Err(No::Broken(format!("{file}: {why}; by hand `touch` on that file halts, and `rm` (of a folder `rmdir`) lets go")))
     }
 
-    async fn running(&self) -> Result<Vec<Running>, No> {
-        let mut running = Vec::new();
-        for id in self.journal.holders(ALL_KEY).await? {
-            running.extend(self.journal.incident(&id).await?.iter().flat_map(Running::of));
+    async fn running(&self) -> Result<Vec<Running>, String> {
+        let look = Running::all(|key| self.journal.holders(key), async |id| self.journal.incident(&id).await);
+        match tokio::time::timeout(LOOK_WITHIN, look).await {
+            Ok(running) => running.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the journal did not answer within {} s", LOOK_WITHIN.as_secs())),
         }
-        Ok(running)
+    }
+}
+
+/// What a halt means from now on.
+const NOTHING_BEGINS: &str = "nothing begins before somebody says `paramedic resume --reason ...`";
+
+/// What follows a halt; who halted before stays.
+pub fn after_halt(before: Option<&Halt>) -> String {
+    match before {
+        Some(before) => format!("already {before}; that stays as it is. {NOTHING_BEGINS}"),
+        None => NOTHING_BEGINS.to_owned(),
     }
 }
 

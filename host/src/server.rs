@@ -114,7 +114,7 @@ impl Server {
         let halt_file = config.data.join(halt::FILE);
         let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, nudge));
         // Behind the journal, whose lock says that no other server uses this folder.
-        let socket = Socket::open(&config.operator, &config.data)?;
+        let socket = Socket::open(&config.operator, &config.data).await?;
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),

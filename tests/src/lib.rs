@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod ansible;
+mod approval;
 mod components;
 mod config;
 mod crash;
@@ -10,6 +11,7 @@ mod docker;
 mod doors;
 mod engine;
 mod flow;
+mod halt;
 mod host;
 mod house;
 mod incident;

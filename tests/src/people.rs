@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use paramedic::clock::Time;
+use paramedic::config;
 use paramedic::halt;
 use paramedic::operate::{Settings, Socket, group_of, myself};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ fn approving(container: &str) -> Setup {
 
 fn desk(host: &Host) -> reqwest::Client {
     let _ = reqwest_client();
-    reqwest::Client::builder().unix_socket(host.data().join("operator.sock")).build().unwrap()
+    reqwest::Client::builder().unix_socket(config::load(host.config()).unwrap().operator.path(&host.data())).build().unwrap()
 }
 
 /// Says something at the operator's socket; status and answer.
@@ -200,13 +201,16 @@ async fn a_yes_names_what_was_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_approver_can_say_neither_yes_nor_no() {
     let patient = service();
-    let host =
-        Host::start(&approving(&patient.name).policy_line("approvers: [nobody-here, uid 4000000000, group no-such-group]")).await;
+    let (run, group) = (tempfile::TempDir::new().unwrap(), group_of(rustix::process::getegid().as_raw()));
+    let mut setup = approving(&patient.name).policy_line("approvers: [nobody-here, uid 4000000000, group no-such-group]");
+    setup.config.push_str(&format!("operator: {{socket: {}/o.sock, group: {group}}}\n", run.path().display()));
+    let host = Host::start(&setup).await;
     let (id, digest) = asked(&host, &patient).await;
     for (command, body) in [("approve", json!({ "reason": "yes", "digest": digest })), ("deny", json!({ "reason": "no" }))] {
         let (code, answer) = say(&host, &format!("incidents/{id}/{command}"), body).await;
         let listed = "nobody-here, uid 4000000000, group no-such-group";
-        assert!(code == 403 && error(&answer).contains(listed), "{code} {answer}");
+        let told = error(&answer).contains(listed) && error(&answer).contains("start the server again");
+        assert!(code == 403 && told, "{code} {answer}");
     }
     host.until("awaiting-approval", 1).await;
     assert_eq!(restarts(&patient), 0);
@@ -318,7 +322,7 @@ async fn halted_while_it_was_down_it_starts_and_does_nothing() {
     let mut host = Host::start(&Setup::restarts(&patient.name)).await;
     host.stop().await;
     let (code, said) = paramedic(&host, &["halt", "--reason", "the database is moved"]).await;
-    assert!(code == Some(0) && said.contains("no server runs"), "{said}");
+    assert!(code == Some(0) && said.contains("o server was found at"), "{said}");
     let written = halt::read(&host.data().join(halt::FILE)).unwrap().unwrap();
     assert_eq!((written.by, written.reason.as_deref()), (Some(myself().to_string()), Some("the database is moved")));
     let (code, said) = paramedic(&host, &["incident", "retry", "abcd", "--reason", "x"]).await;
@@ -396,7 +400,12 @@ async fn the_commands_show_what_they_approve_and_say_what_is_wrong() {
     assert!(code == Some(2) && said.contains("is no id"), "{said}");
     let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x", "--digest", "00000000"]).await;
     assert!(code == Some(1) && said.contains(&digest[..12]) && said.contains("nothing was approved"), "{said}");
-    let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "looks right", "--output", "json"]).await;
+    let (code, said) = paramedic(&host, &["incident", "approve", &id[..10], "--reason", "x"]).await;
+    let shown = said.contains("would do") && said.contains(&patient.name);
+    assert!(code == Some(1) && shown && said.contains(&typed) && said.contains("nothing was approved"), "{said}");
+    host.until("awaiting-approval", 1).await;
+    let approve = ["incident", "approve", &id[..10], "--digest", &digest[..12], "--reason", "looks right", "--output", "json"];
+    let (code, said) = paramedic(&host, &approve).await;
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["incident"], json!(id));
     until_restarted(&patient, 1, 20).await;
@@ -421,16 +430,16 @@ async fn a_dead_servers_socket_is_replaced_and_a_living_ones_never() {
     let settings = Settings::default();
     let data = folder.path().join("data");
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    drop(Socket::open(&settings, &data).unwrap());
+    drop(Socket::open(&settings, &data).await.unwrap());
     assert!(!path.exists(), "a server that ends takes its socket away");
     drop(UnixListener::bind(&path).unwrap());
-    let socket = Socket::open(&settings, &data).unwrap();
-    assert_eq!((mode(&path), mode(&data)), (0o660, 0o700));
-    let taken = Socket::open(&settings, &data).unwrap_err().to_string();
+    let socket = Socket::open(&settings, &data).await.unwrap();
+    assert_eq!((mode(&path), mode(&data)), (0o600, 0o700));
+    let taken = Socket::open(&settings, &data).await.unwrap_err().to_string();
     assert!(taken.contains("belongs to a server that is running"), "{taken}");
     drop(socket);
     std::fs::write(&path, "not a socket").unwrap();
-    let refused = Socket::open(&settings, &data).unwrap_err().to_string();
+    let refused = Socket::open(&settings, &data).await.unwrap_err().to_string();
     assert!(refused.contains("is no socket"), "{refused}");
     assert_eq!(std::fs::read(&path).unwrap(), b"not a socket");
     let left: Vec<_> = std::fs::read_dir(&data).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -443,9 +452,50 @@ async fn a_group_gets_a_socket_of_its_own_and_no_other_right() {
     let group = group_of(rustix::process::getegid().as_raw());
     let socket = folder.path().join("run/operator.sock");
     let settings = |group: &str| Settings { socket: Some(socket.clone()), group: Some(group.to_owned()) };
-    let none = Socket::open(&settings("no-such-group"), folder.path()).unwrap_err().to_string();
+    let none = Socket::open(&settings("no-such-group"), folder.path()).await.unwrap_err().to_string();
     assert!(none.contains("no group `no-such-group`"), "{none}");
-    let _open = Socket::open(&settings(&group), folder.path()).unwrap();
+    let _open = Socket::open(&settings(&group), folder.path()).await.unwrap();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o660, 0o750));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_whose_server_is_too_slow_to_accept_is_not_replaced() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("operator.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(stream) = tokio::net::UnixStream::connect(&path).await {
+        queue.push(stream);
+        assert!(queue.len() < 100, "its queue never fills");
+    }
+    let taken = Socket::open(&Settings::default(), folder.path()).await.unwrap_err().to_string();
+    assert!(taken.contains("belongs to a server that is running"), "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_umask_nor_a_folder_that_others_may_enter_goes_unnoticed() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let config = Setup::restarts("nobody").write(folder.path(), 0);
+    let (socket, data) = (folder.path().join("a/b/operator.sock"), folder.path().join("data"));
+    let group = group_of(rustix::process::getegid().as_raw());
+    let operator = format!("operator: {{socket: {}, group: {group}}}\n", socket.display());
+    std::fs::write(&config, std::fs::read_to_string(&config).unwrap() + &operator).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut server = Command::new("sh");
+    server.args(["-c", "umask 077; exec \"$0\" serve --config \"$1\""]).args([&binary(), &config]);
+    let mut server = server.stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !socket.exists() && begun.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let modes = (mode(&socket), mode(&folder.path().join("a/b")), mode(&folder.path().join("a")));
+    server.kill().unwrap();
+    let told = tokio::task::spawn_blocking(move || server.wait_with_output().unwrap()).await.unwrap();
+    assert_eq!(modes, (0o660, 0o750, 0o750));
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("Others than the server's user may enter the data folder"), "{told}");
 }

@@ -1,7 +1,8 @@
 //! A person's yes: what it is about, and whether it still is.
 //!
-//! A yes is bound to what was shown: the hash of the actions with all that was resolved, so that a container that was recreated or
-//! restarted meanwhile, another host or another variable is another question. Nor does a yes outlive the time in which it was waited for,
+//! A yes is bound to what was shown: the hash of incident, attempt and actions with all that was resolved, so that a container that was
+//! recreated or restarted meanwhile, another host, another variable or a playbook that was edited is another question. What a playbook includes
+//! (roles, other files) is not in it. Nor does a yes outlive the time in which it was waited for,
 //! should the server have been down: then it is asked again. Absent on purpose: who may say yes, which is asked where people
 //! speak (`operate`), and any way around the other rules, which all count again when the yes is there.
 
@@ -9,37 +10,54 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Claim, Stop};
+use super::{Checked, Claim, Stop, actions_of};
 use crate::action::{Action, Proposal};
+use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::incident::{Event, Mode, Phase, Rule};
 
 /// A yes of the last moment is still followed.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Has a person to be asked first?
-pub(super) fn is_missing(claim: Claim<'_>) -> bool {
-    claim.policy.mode == Mode::Approve && approved(claim).is_none()
+/// Whether a person has spoken. Found out once for each authorisation and handed on: looking may take seconds, and a yes whose time
+/// is over meanwhile must not become no yes at all, with nothing to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent<'a> {
+    /// The policy asks nobody.
+    NotNeeded,
+    /// A person has to be asked first.
+    Missing,
+    /// A person said yes to what has this digest.
+    Yes(&'a str),
+}
+
+impl<'a> Consent<'a> {
+    /// As it stands at this moment.
+    pub(super) fn of(claim: Claim<'a>, now: Time) -> Self {
+        match (yes(&claim.incident.phase, now), claim.policy.mode) {
+            (Some(digest), _) => Self::Yes(digest),
+            (None, Mode::Approve) => Self::Missing,
+            (None, _) => Self::NotNeeded,
+        }
+    }
 }
 
 /// The question to a person whether this may be done.
-pub(super) fn asked(claim: Claim<'_>, actions: Vec<Action>) -> Event {
+pub(super) fn asked(claim: Claim<'_>, checked: Vec<Checked>) -> Event {
     Event::ApprovalAsked {
         attempt: claim.incident.next_attempt(),
-        digest: digest(&actions),
-        actions,
+        digest: digest_of(claim, &checked),
+        actions: actions_of(checked),
         until: Time::now().plus(claim.policy.approve.within),
     }
 }
 
-/// Is this what a person said yes to, if one did?
-pub(super) fn is_of<'a>(claim: Claim<'_>, actions: impl Iterator<Item = &'a Action>, first: &Proposal) -> Result<(), Stop> {
-    let Some(approved) = approved(claim) else { return Ok(()) };
-    let actions: Vec<Action> = actions.cloned().collect();
-    if digest(&actions) == *approved {
+/// Is this what has the digest that a person said yes to?
+pub(super) fn is_of(claim: Claim<'_>, approved: &str, checked: &[Checked], first: &Proposal) -> Result<(), Stop> {
+    if digest_of(claim, checked) == approved {
         return Ok(());
     }
-    let now: Vec<String> = actions.iter().map(told).collect();
+    let now: Vec<String> = checked.iter().map(told).collect();
     let message = format!(
         "changed target: it is not any more what the person was shown; now it would be {}; `paramedic incident retry {} --reason ...` asks again",
         now.join(", then "),
@@ -48,28 +66,30 @@ pub(super) fn is_of<'a>(claim: Claim<'_>, actions: impl Iterator<Item = &'a Acti
     Err(Stop::Refused { proposal: first.clone(), rule: Rule::ChangedTarget, message })
 }
 
-fn told(action: &Action) -> String {
-    match action {
-        Action::Docker { started_at, .. } => format!("{action}, started {started_at}"),
-        Action::Playbook { .. } => action.to_string(),
+fn told(checked: &Checked) -> String {
+    match (&checked.action, &checked.playbook) {
+        (action @ Action::Docker { started_at, .. }, _) => format!("{action}, started {started_at}"),
+        (action, Some(file)) => format!("{action}, whose file has the SHA-256 {}...", file.get(..12).unwrap_or(file)),
+        (action, None) => action.to_string(),
     }
 }
 
-fn approved(claim: Claim<'_>) -> Option<&String> {
-    yes(&claim.incident.phase, Time::now())
-}
-
 /// The digest of a yes that still counts.
-fn yes(phase: &Phase, now: Time) -> Option<&String> {
+fn yes(phase: &Phase, now: Time) -> Option<&str> {
     match phase {
         Phase::Approved { digest, until, .. } if now <= until.plus(FOLLOWED_WITHIN) => Some(digest),
         _ => None,
     }
 }
 
-/// SHA-256 of the actions as JSON, in hex: their fields always come in one order, and so do variables, by their names.
-fn digest(actions: &[Action]) -> String {
-    let text = serde_json::to_value(actions).map(|value| value.to_string()).unwrap_or_default();
+fn digest_of(claim: Claim<'_>, checked: &[Checked]) -> String {
+    let wanted: Vec<_> = checked.iter().map(|checked| (&checked.action, checked.playbook.as_deref())).collect();
+    digest(&claim.incident.id, claim.incident.next_attempt(), &wanted)
+}
+
+/// SHA-256 of all that as JSON, in hex: the fields of an action always come in one order, and so do variables, by their names.
+fn digest(incident: &IncidentId, attempt: u32, wanted: &[(&Action, Option<&str>)]) -> String {
+    let text = serde_json::to_value((incident, attempt, wanted)).map(|value| value.to_string()).unwrap_or_default();
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -107,8 +127,14 @@ mod tests {
             vec![playbook("localhost", &[("a", 1.into())])],
             vec![playbook("localhost", &[("a", "1".into())])],
         ];
-        let digests: BTreeSet<String> = acts.iter().map(|act| digest(act)).collect();
-        assert_eq!(digests.len(), acts.len());
+        let (one, other) = ("00112233aabbccdd-1".parse().unwrap(), "00112233aabbccdd-2".parse().unwrap());
+        let of = |id: &IncidentId, attempt: u32, file: Option<&str>, act: &[Action]| {
+            digest(id, attempt, &act.iter().map(|action| (action, file)).collect::<Vec<_>>())
+        };
+        let mut digests: BTreeSet<String> = acts.iter().map(|act| of(&one, 1, None, act)).collect();
+        digests.extend([of(&other, 1, None, &acts[0]), of(&one, 2, None, &acts[0])]);
+        digests.extend([of(&one, 1, Some("aa"), &acts[7]), of(&one, 1, Some("bb"), &acts[7])]);
+        assert_eq!(digests.len(), acts.len() + 4);
         assert!(digests.iter().all(|digest| digest.len() == 64));
     }
 
@@ -116,7 +142,7 @@ mod tests {
     fn a_yes_does_not_count_for_ever() {
         let (until, digest) = (Time(1_000_000), "aa".to_owned());
         let approved = Phase::Approved { proposals: Vec::new(), digest: digest.clone(), until };
-        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some(&digest));
+        assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN)), Some("aa"));
         assert_eq!(yes(&approved, until.plus(FOLLOWED_WITHIN * 2)), None);
         let awaiting = Phase::Awaiting { proposals: Vec::new(), actions: Vec::new(), digest, until };
         assert_eq!(yes(&awaiting, Time(0)), None, "a question is no answer");
@@ -127,6 +153,7 @@ mod tests {
         let nested = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         let one = playbook("localhost", &[("b", 1.into()), ("a", nested(r#"{"x": 1, "y": 2}"#))]);
         let two = playbook("localhost", &[("a", nested(r#"{"y": 2, "x": 1}"#)), ("b", 1.into())]);
-        assert_eq!(digest(&[one]), digest(&[two]));
+        let id = "00112233aabbccdd-1".parse().unwrap();
+        assert_eq!(digest(&id, 1, &[(&one, None)]), digest(&id, 1, &[(&two, None)]));
     }
 }

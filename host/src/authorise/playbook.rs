@@ -24,7 +24,7 @@ impl No {
     }
 }
 
-/// Checks name, grant, host and variables, in the order in which an operator would ask.
+/// Checks name, grant, host and variables, in the order in which an operator would ask. Gives the action and the SHA-256 of the file.
 pub(super) async fn action(
     eyes: &dyn Eyes,
     claim: Claim<'_>,
@@ -32,15 +32,15 @@ pub(super) async fn action(
     name: &str,
     host: Option<&str>,
     variables: &[(String, String)],
-) -> Result<Action, No> {
+) -> Result<(Action, String), No> {
     let host = host_of(claim, about, name, host)?;
     let grant = claim.policy.grants.playbook(name, &host).ok_or_else(|| not_granted(claim, name, &host))?;
-    eyes.playbook(name, &grant.profile, &host).await.map_err(|unfit| match unfit {
+    let file = eyes.playbook(name, &grant.profile, &host).await.map_err(|unfit| match unfit {
         Unfit::Never(rule, message) => No::Ever(rule, message),
         Unfit::Unknown(message) => No::Now(message),
     })?;
     let variables = checked(grant, variables)?;
-    Ok(Action::Playbook { name: name.to_owned(), about: about.clone(), host, profile: grant.profile.clone(), variables })
+    Ok((Action::Playbook { name: name.to_owned(), about: about.clone(), host, profile: grant.profile.clone(), variables }, file))
 }
 
 /// The host the plugin named, or the one configured for the target, or the only one that is granted for this playbook.

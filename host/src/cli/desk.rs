@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,14 +9,20 @@ use anyhow::{Context, bail};
 use clap::Args;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::DataArg;
 use crate::config;
 use crate::operate::{self, group_of, myself};
 use crate::telemetry::clean;
 
+/// For the server to accept; a socket's queue is full when nobody does.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A little longer than the server takes at most.
 const ANSWER_WITHIN: Duration = Duration::from_secs(45);
+/// The same where there is another way than the server.
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// Where the running server is.
 #[derive(Args, Clone, Debug)]
@@ -41,6 +46,8 @@ pub(super) enum Answer {
     Done(Value),
     /// It does not fit, or this person may not; with the reason.
     No(String),
+    /// The server could not do it, or did not answer: with what is known.
+    Sick(String),
 }
 
 impl SocketArg {
@@ -67,14 +74,15 @@ impl SocketArg {
         Ok(config.operator.path(&config.data))
     }
 
-    /// The desk of the running server; `None` when none runs.
-    pub(super) fn desk(&self) -> anyhow::Result<Option<Desk>> {
+    /// The desk of the running server; `None` when no socket is there, or nobody listens.
+    pub(super) async fn desk(&self) -> anyhow::Result<Option<Desk>> {
         let path = self.path()?;
-        match UnixStream::connect(&path) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", not_yours(&path)),
-            Err(error) => return Err(error).with_context(|| format!("the socket {} cannot be used", path.display())),
+        match timeout(CONNECT_WITHIN, UnixStream::connect(&path)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+            Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => bail!("{}", not_yours(&path)),
+            Ok(Err(error)) => return Err(error).with_context(|| format!("the socket {} cannot be used", path.display())),
+            Err(_) => bail!("nobody answers at the socket {}: the server hangs", path.display()),
         }
         let client = crate::look::http::builder().timeout(ANSWER_WITHIN).unix_socket(path).build()?;
         Ok(Some(Desk { client, base: Url::parse("http://paramedic/v1")? }))
@@ -85,9 +93,13 @@ impl SocketArg {
 fn not_yours(path: &Path) -> String {
     let (me, socket) = (myself(), path.display());
     match path.metadata() {
-        Ok(found) => format!(
+        Ok(found) if found.mode() & 0o060 != 0 => format!(
             "you ({me}) may not use the socket {socket}: it is for root, its server's user and the group {}; become one of them (`sudo`)",
             group_of(found.gid())
+        ),
+        Ok(_) => format!(
+            "you ({me}) may not use the socket {socket}: it is for root and its server's user; become one of them (`sudo`), or let a group in \
+             with `operator: {{socket: /run/paramedic/operator.sock, group: ...}}` in paramedic.yaml"
         ),
         Err(_) => format!(
             "you ({me}) may not use the socket {socket}: its folder is closed to you; run this as the server's user or as root, or let a group \
@@ -107,6 +119,11 @@ impl Desk {
         answer(self.client.post(self.url(path)?).json(body)).await
     }
 
+    /// The same for who does not wait for long.
+    pub(super) async fn post_soon(&self, path: &[&str], body: &Value) -> anyhow::Result<Answer> {
+        answer(self.client.post(self.url(path)?).json(body).timeout(SOON)).await
+    }
+
     fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
         let mut url = self.base.clone();
         for part in path {
@@ -119,16 +136,30 @@ impl Desk {
 }
 
 async fn answer(request: RequestBuilder) -> anyhow::Result<Answer> {
-    let hint = "the server did not answer in time or broke off: look with `paramedic incident show` whether it was written";
-    let response = request.send().await.context(hint)?;
-    let status = response.status();
-    let body: Value = response.json().await.context(hint)?;
+    let answered = async {
+        let response = request.send().await?;
+        Ok::<_, reqwest::Error>((response.status(), response.json::<Value>().await?))
+    };
+    let (status, body) = match answered.await {
+        Ok(answered) => answered,
+        Err(error) => return Ok(Answer::Sick(format!("the server did not answer in time, or broke off ({})", told(&error)))),
+    };
     if status.is_success() {
         return Ok(Answer::Done(body));
     }
     let why = clean(body["error"].as_str().unwrap_or("no reason was given"), 1000);
     match status {
         StatusCode::CONFLICT | StatusCode::FORBIDDEN => Ok(Answer::No(why)),
+        status if status.is_server_error() => Ok(Answer::Sick(why)),
         _ => bail!("{why}"),
     }
+}
+
+/// The innermost cause says what happened; the rest is how the library got there.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    clean(&inner.to_string(), 300)
 }

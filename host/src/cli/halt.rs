@@ -1,21 +1,21 @@
 //! `paramedic halt` and `paramedic resume`
 //!
 //! They work whether or not a server runs: the halt is a file in the data folder, and all that the socket adds is that the
-//! server itself writes it, as the one who was asked.
+//! server itself writes it, as the one who was asked. A server that hangs, is sick or cannot be reached is passed by when it is to
+//! halt: the file is written without it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json as value};
 
-use super::desk::{Answer, SocketArg};
+use super::desk::{Answer, SOON, SocketArg};
 use super::output::{json, line, note};
 use super::{End, Output};
 use crate::halt as stop;
 use crate::journal::Reader;
-use crate::operate::{Running, myself};
-use crate::policy::brakes::ALL_KEY;
+use crate::operate::{Halted, Running, after_halt, myself, reason};
 
 /// Halt everything: no action begins until somebody resumes, also after a restart
 #[derive(Args, Debug)]
@@ -45,59 +45,114 @@ struct Said {
 
 impl Halt {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        self.command
-            .run("halt", |file, reason| {
-                let before = stop::write(file, &stop::Halt::now(&myself().to_string(), reason))?;
-                Ok(match before {
-                    Some(before) => format!("already {before}; that stays as it is"),
-                    None => "no server runs; one that is started takes alerts in and does nothing".to_owned(),
-                })
-            })
-            .await
+        let said = self.command;
+        let reason = reason(&said.reason).map_err(anyhow::Error::msg)?;
+        // Whatever is wrong with the server, or with the way to it: who may write the file can halt.
+        let why = match said.ask("halt", &reason).await {
+            Ok(Asked::Done(told)) => return said.tell(&told),
+            Ok(Asked::No(why)) => return no(&why),
+            Ok(Asked::Nobody(socket)) => {
+                format!("no server was found at {socket}; whichever uses this folder obeys the file, now and after its start")
+            }
+            Err(error) => {
+                format!(
+                    "the server was not reached, or did not do it: {error:#}; the file was written without it, and it obeys that"
+                )
+            }
+        };
+        let halt = stop::Halt::now(&myself().to_string(), &reason);
+        let (data, before) = said.by_hand(move |file| stop::write(file, &halt)).await.with_context(|| why.clone())?;
+        let next = format!("{}. {}", after_halt(before.as_ref()), upper(&why));
+        said.tell(&said.found(&data, next).await?)
     }
 }
 
 impl Resume {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        self.command
-            .run("resume", |file, _| {
-                Ok(match stop::remove(file)? {
-                    Some(before) => format!("no longer {before}. No server runs; one that is started may act"),
-                    None => "nothing was halted, nothing has changed; no server runs".to_owned(),
-                })
-            })
-            .await
+        let said = self.command;
+        let reason = reason(&said.reason).map_err(anyhow::Error::msg)?;
+        let socket = match said.ask("resume", &reason).await {
+            Ok(Asked::Done(told)) => return said.tell(&told),
+            Ok(Asked::No(why)) => return no(&why),
+            Ok(Asked::Nobody(socket)) => socket,
+            // Nobody needs to go on in a hurry past a server that cannot say how it stands.
+            Err(error) => {
+                let file = said.socket.data().unwrap_or_default().join(stop::FILE);
+                return Err(error.context(format!(
+                    "nothing is known to have changed; removing {} lets go without the server",
+                    file.display()
+                )));
+            }
+        };
+        let (data, before) = said.by_hand(stop::remove).await?;
+        let next = match before {
+            Some(before) => format!("no longer {before}"),
+            None => "nothing was halted, nothing has changed".to_owned(),
+        };
+        let next = format!("{next}. No server was found at {socket}; whichever uses this folder may act");
+        said.tell(&said.found(&data, next).await?)
     }
 }
 
+/// What the server said.
+enum Asked {
+    Done(Value),
+    No(String),
+    /// None was found at this socket.
+    Nobody(String),
+}
+
 impl Said {
-    /// Over the socket when a server runs, otherwise by `alone` on the file itself.
-    async fn run(self, word: &str, alone: impl FnOnce(&Path, &str) -> std::io::Result<String>) -> anyhow::Result<End> {
-        let reason = self.reason.trim();
-        anyhow::ensure!(!reason.is_empty(), "a reason is needed: the next person reads it");
-        let answer = match self.socket.desk()? {
-            Some(desk) => desk.post(&[word], &value!({ "reason": reason })).await?,
-            None => {
-                let data = self.socket.data()?;
-                let file = data.join(stop::FILE);
-                let reason = crate::telemetry::clean(reason, 500);
-                let next = alone(&file, &reason).with_context(|| {
-                    format!("{} cannot be changed: may this user write there, and is `data` right?", file.display())
-                })?;
-                let halt = stop::read(&file)?;
-                Answer::Done(value!({ "halted": halt.is_some(), "halt": halt, "running": left_running(&data), "next": next }))
-            }
+    async fn ask(&self, word: &str, reason: &str) -> anyhow::Result<Asked> {
+        let Some(desk) = self.socket.desk().await? else {
+            return Ok(Asked::Nobody(self.socket.path()?.display().to_string()));
         };
-        match answer {
-            Answer::Done(told) if self.output == Output::Json => json(&told)?,
-            Answer::Done(told) => print(&told),
-            Answer::No(why) => {
-                note(why);
-                return Ok(End::Findings);
-            }
+        match desk.post_soon(&[word], &value!({ "reason": reason })).await? {
+            Answer::Done(told) => Ok(Asked::Done(told)),
+            Answer::No(why) => Ok(Asked::No(why)),
+            Answer::Sick(why) => anyhow::bail!("{why}"),
+        }
+    }
+
+    /// Does this with the file itself.
+    async fn by_hand<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
+    ) -> anyhow::Result<(PathBuf, T)> {
+        let data = self.socket.data().context("the data folder is not known: name it with `--data`")?;
+        let file = data.join(stop::FILE);
+        let (path, shown) = (file.clone(), file.display());
+        let done = tokio::time::timeout(SOON, tokio::task::spawn_blocking(move || work(&path))).await;
+        let done = done.with_context(|| format!("the disk of {shown} does not answer"))??;
+        let done = done.with_context(|| format!("{shown} cannot be changed: may this user write there, and is `data` right?"))?;
+        Ok((data, done))
+    }
+
+    /// How it stands by the files alone.
+    async fn found(&self, data: &Path, next: String) -> anyhow::Result<Value> {
+        let halt = stop::read(&data.join(stop::FILE))?;
+        Ok(serde_json::to_value(Halted::told(halt, left_running(data).await, next))?)
+    }
+
+    fn tell(&self, told: &Value) -> anyhow::Result<End> {
+        if self.output == Output::Json {
+            json(told)?;
+        } else {
+            print(told);
         }
         Ok(End::Fine)
     }
+}
+
+fn no(why: &str) -> anyhow::Result<End> {
+    note(why);
+    Ok(End::Findings)
+}
+
+/// A sentence begins with a capital.
+fn upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn print(told: &Value) {
@@ -105,19 +160,21 @@ fn print(told: &Value) {
     line(if told["halted"] == true { format!("Halted: {next}.") } else { format!("Not halted: {next}.") });
     for running in told["running"].as_array().into_iter().flatten() {
         let part = |name: &str| running[name].as_str().unwrap_or("?").to_owned();
-        line(format!("  under way, and finished: {} (incident {})", part("action"), part("incident")));
+        let state = match (running["begun"] == false, told["halted"] == true) {
+            (true, true) => "about to begin, and not begun if the halt was faster",
+            (true, false) => "about to begin",
+            (false, _) => "under way, and finished",
+        };
+        line(format!("  {state}: {} (incident {})", part("action"), part("incident")));
+    }
+    if let Some(unknown) = told["note"].as_str() {
+        note(format!("note: {unknown}"));
     }
 }
 
 /// What was under way when the last server stopped: a playbook may have lived on. The journal may be closed to this user.
-fn left_running(data: &Path) -> Vec<Running> {
-    let read = || {
-        let journal = Reader::open(data)?;
-        let mut left = Vec::new();
-        for id in journal.holders(ALL_KEY)? {
-            left.extend(journal.incident(&id)?.iter().flat_map(Running::of));
-        }
-        Ok::<_, crate::journal::JournalError>(left)
-    };
-    read().unwrap_or_default()
+async fn left_running(data: &Path) -> Result<Vec<Running>, String> {
+    let journal = Reader::open(data).map_err(|error| error.to_string())?;
+    let running = Running::all(async |key| journal.holders(key), async |id| journal.incident(&id)).await;
+    running.map_err(|error| error.to_string())
 }

@@ -10,7 +10,7 @@ use super::{DataArg, End, Output, verdict};
 use crate::clock::{Time, print_duration};
 use crate::incident::timeline::{self, Line};
 use crate::incident::{Closing, Incident, Phase};
-use crate::operate::Awaiting;
+use crate::operate::{Awaiting, short};
 use crate::telemetry::clean;
 
 /// List incidents, tell the story of one, or say what shall become of it
@@ -143,7 +143,7 @@ impl List {
 /// For an incident that waits for a yes or a no: the command to type.
 fn how_to_answer(incident: &Incident, now: Time) -> Option<String> {
     let Phase::Awaiting { digest, until, .. } = &incident.phase else { return None };
-    let (id, digest) = (&incident.id, digest.get(..12).unwrap_or(digest));
+    let (id, digest) = (&incident.id, short(digest));
     let left = print_duration(until.since(now));
     Some(format!(
         "waits for a person for another {left}: paramedic incident approve {id} --digest {digest} --reason '...' (or: deny {id} --reason '...')"

@@ -6,10 +6,11 @@ use serde_json::{Value, json as value};
 use super::desk::{Answer, Desk, SocketArg};
 use super::output::{json, line, note};
 use super::{End, Output};
+use crate::operate::short;
 use crate::telemetry::clean;
 
 /// About which incident, and why
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Verdict {
     /// Its id, or the beginning of it; a key alone means its latest incident
     id: String,
@@ -28,7 +29,7 @@ pub struct Verdict {
 pub struct Approve {
     #[command(flatten)]
     verdict: Verdict,
-    /// The digest of what you saw, or at least 8 characters of its beginning; without it, what is shown now is approved
+    /// The digest of what you saw, or at least 8 characters of its beginning; without it nothing is approved, and what waits is shown
     #[arg(long)]
     digest: Option<String>,
 }
@@ -36,29 +37,42 @@ pub struct Approve {
 impl Approve {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         let Self { verdict, digest } = self;
-        let desk = verdict.desk("approve")?;
+        let desk = verdict.desk("approve").await?;
         let seen = match desk.get(&["incidents", &verdict.id]).await? {
             Answer::Done(seen) => seen,
             Answer::No(why) => return no(&why),
+            Answer::Sick(why) => return Err(sick(&why, &verdict.id)),
         };
         let awaiting = &seen["awaiting"];
+        let id = clean(seen["incident"].as_str().unwrap_or(&verdict.id), 80);
+        let Some(digest) = digest else {
+            show(awaiting, |text| note(text));
+            return no(&match awaiting["digest"].as_str() {
+                Some(waits) => format!(
+                    "nothing was approved: name what you saw, with\n  paramedic incident approve {id} --digest {} --reason '...'",
+                    short(waits)
+                ),
+                None => format!(
+                    "nothing of incident {id} waits for a yes or a no: `paramedic incident show {id}` tells how it stands"
+                ),
+            });
+        };
         if verdict.output == Output::Text {
-            show(awaiting);
+            show(awaiting, |text| line(text));
         }
-        // Where nothing waits there is no digest either, and the server says how it stands.
-        let digest = digest.unwrap_or_else(|| awaiting["digest"].as_str().unwrap_or("none").to_owned());
-        verdict.give(&desk, "approve", value!({ "reason": verdict.reason, "digest": digest })).await
+        // The incident that was shown: a beginning, or a key, may mean another one by now.
+        Verdict { id, ..verdict.clone() }.give(&desk, "approve", value!({ "reason": verdict.reason, "digest": digest })).await
     }
 }
 
 impl Verdict {
     pub(super) async fn run(self, word: &str) -> anyhow::Result<End> {
-        let desk = self.desk(word)?;
+        let desk = self.desk(word).await?;
         self.give(&desk, word, value!({ "reason": self.reason })).await
     }
 
-    fn desk(&self, word: &str) -> anyhow::Result<Desk> {
-        let desk = self.socket.desk()?;
+    async fn desk(&self, word: &str) -> anyhow::Result<Desk> {
+        let desk = self.socket.desk().await?;
         desk.ok_or_else(|| match self.socket.path() {
             Ok(path) => anyhow::anyhow!(
                 "no server listens at {}, and only a running one can take `{word}`: start it with {}; `paramedic halt` works without one",
@@ -78,9 +92,14 @@ impl Verdict {
                 line(format!("Next: {}.", part("next")));
             }
             Answer::No(why) => return no(&why),
+            Answer::Sick(why) => return Err(sick(&why, &self.id)),
         }
         Ok(End::Fine)
     }
+}
+
+fn sick(why: &str, id: &str) -> anyhow::Error {
+    anyhow::anyhow!("{why}; look with `paramedic incident show {id}` whether it was written")
 }
 
 fn no(why: &str) -> anyhow::Result<End> {
@@ -88,11 +107,11 @@ fn no(why: &str) -> anyhow::Result<End> {
     Ok(End::Findings)
 }
 
-fn show(awaiting: &Value) {
+fn show(awaiting: &Value, say: impl Fn(String)) {
     let texts = |name: &str| awaiting[name].as_array().cloned().unwrap_or_default();
     for (lead, name) in [("would do", "actions"), ("        ", "details")] {
         for text in texts(name) {
-            line(format!("{lead}  {}", clean(text.as_str().unwrap_or("?"), 600)));
+            say(format!("{lead}  {}", clean(text.as_str().unwrap_or("?"), 600)));
         }
     }
 }

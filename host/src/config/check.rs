@@ -10,6 +10,7 @@ use crate::action::DockerHost;
 use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
+use crate::operate::without_a_group;
 use crate::policy::brakes::PerWindow;
 use crate::policy::grants::PlaybookGrant;
 use crate::policy::{Policy, Probe, Verify};
@@ -238,6 +239,15 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
     if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
         let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";
         checks.wrong("verify.probe.promql", "there is no Prometheus to ask", hint);
+    }
+    if let (None, Some(approvers)) = (&config.operator.group, &policy.approvers) {
+        let may = without_a_group(&config.data);
+        for (i, approver) in approvers.iter().enumerate().filter(|(_, approver)| !may.iter().any(|person| approver.is(person))) {
+            let hint = "add `operator: {socket: /run/paramedic/operator.sock, group: ...}` to paramedic.yaml with a group that they are in";
+            let message =
+                format!("{approver} can never say yes: without `operator.group` only root and the server's user can speak");
+            checks.wrong(&format!("approvers[{i}]"), message, hint);
+        }
     }
     for (i, grant) in policy.grants.ansible.iter().enumerate() {
         checks.playbook(config, &format!("grants.ansible[{i}]"), grant);

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
@@ -86,18 +87,20 @@ pub struct Become {
     pub password_file: Option<PathBuf>,
 }
 
-/// Whether this playbook can be run with this profile on this host, as far as folder and inventory tell.
+/// Whether this playbook can be run with this profile on this host, as far as folder and inventory tell. Gives the SHA-256 of its file,
+/// in hex.
 ///
 /// # Errors
 /// The rule that is not kept, or that it cannot be found out.
-pub async fn fits(settings: Option<&Settings>, name: &str, profile: &str, host: &InventoryHost) -> Result<(), Unfit> {
+pub async fn fits(settings: Option<&Settings>, name: &str, profile: &str, host: &InventoryHost) -> Result<String, Unfit> {
     let never = |rule: Rule, why: String| Err(Unfit::Never(rule, why));
     let Some(settings) = settings else {
         return never(Rule::InvalidPlaybook, "no playbooks are configured: add an `ansible` section".to_owned());
     };
-    if let Err(why) = playbook_path(settings, name) {
-        return never(Rule::InvalidPlaybook, why);
-    }
+    let path = match playbook_path(settings, name) {
+        Ok(path) => path,
+        Err(why) => return never(Rule::InvalidPlaybook, why),
+    };
     let Some(known) = settings.profiles.get(profile) else {
         return never(
             Rule::InvalidPlaybook,
@@ -105,11 +108,18 @@ pub async fn fits(settings: Option<&Settings>, name: &str, profile: &str, host: 
         );
     };
     match knows(settings, known, host).await {
-        Ok(true) => Ok(()),
+        Ok(true) => {}
         Ok(false) => {
-            never(Rule::UnknownInventoryHost, format!("the inventory of profile `{profile}` does not know the host {host}"))
+            return never(
+                Rule::UnknownInventoryHost,
+                format!("the inventory of profile `{profile}` does not know the host {host}"),
+            );
         }
-        Err(error) => Err(Unfit::Unknown(format!("the inventory cannot be read: {error}"))),
+        Err(error) => return Err(Unfit::Unknown(format!("the inventory cannot be read: {error}"))),
+    }
+    match tokio::fs::read(&path).await {
+        Ok(text) => Ok(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()),
+        Err(error) => Err(Unfit::Unknown(format!("playbook {} cannot be read: {error}", path.display()))),
     }
 }
 

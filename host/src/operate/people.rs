@@ -4,6 +4,8 @@
 //! person can halt. Users of a directory are `uid 1234`, and can be named so. The group of the process counts too, by the kernel's word.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::policy::approve::Person;
 
@@ -53,6 +55,12 @@ pub fn group_of(gid: u32) -> String {
 /// Who runs this process.
 pub fn myself() -> Person {
     person(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// Whom the socket is for where no group is named: root and the server's user, who is the owner of the data folder once there is one.
+pub fn without_a_group(data: &Path) -> [Person; 2] {
+    let server = data.metadata().map_or_else(|_| myself(), |found| person(found.uid(), found.gid()));
+    [person(0, 0), server]
 }
 
 #[cfg(test)]

@@ -26,8 +26,6 @@ const MOST_BYTES: usize = 16 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// For a command to be on disk.
 const DONE_WITHIN: Duration = Duration::from_secs(30);
-/// The longest reason, in characters.
-const MOST_REASON: usize = 500;
 
 /// What a person sends along.
 #[derive(Deserialize)]
@@ -113,11 +111,10 @@ async fn said(body: Body) -> Result<Said, Box<Response>> {
         Ok(said) => said,
         Err(why) => return bad(&format!("send {{\"reason\": \"...\"}} as JSON: {why}")),
     };
-    if said.reason.chars().count() > MOST_REASON {
-        return bad("the reason is longer than 500 characters");
+    match super::reason(&said.reason) {
+        Ok(reason) => Ok(Said { reason, ..said }),
+        Err(why) => bad(&why),
     }
-    let reason = clean(said.reason.trim(), MOST_REASON).trim().to_owned();
-    if reason.is_empty() { bad("a reason is needed: the next person reads it") } else { Ok(Said { reason, ..said }) }
 }
 
 fn answer<T: Serialize>(done: Result<Result<T, No>, tokio::time::error::Elapsed>) -> Response {
@@ -132,9 +129,10 @@ fn answer<T: Serialize>(done: Result<Result<T, No>, tokio::time::error::Elapsed>
             };
             error(status, &no.to_string())
         }
-        Err(_) => {
-            error(StatusCode::GATEWAY_TIMEOUT, "it is not known whether it was written: look at the incident, or at `data/HALT`")
-        }
+        Err(_) => error(
+            StatusCode::GATEWAY_TIMEOUT,
+            "it is not known whether it was written: look at the incident, or for the file `HALT` in the data folder",
+        ),
     }
 }
 

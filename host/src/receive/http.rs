@@ -266,7 +266,7 @@ async fn answer_ready(State(ready): State<Ready>) -> Response {
 /// Commands of people, which no token of a sender can ever give.
 fn only_the_socket<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
     let message = "alerts are taken in here, and nothing else: a sender's token moves nothing. Commands go over the operator's socket \
-                   of the server's machine (data/operator.sock): see `paramedic incident --help`, `paramedic halt`, `paramedic resume`";
+                   of the server's machine (`operator.socket`, else operator.sock in `data`): see `paramedic incident --help`, `paramedic halt`, `paramedic resume`";
     post(move |body: Body| async move {
         discard(body, Instant::now() + Patience::default().body).await;
         error(StatusCode::FORBIDDEN, message)

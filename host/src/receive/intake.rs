@@ -53,13 +53,23 @@ const RUSH: usize = 16;
 /// For so many firings without an open incident it is remembered that they are over.
 const MOST_OVER: usize = 10_000;
 
+/// When a door last said that something fires.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Time,
+    /// The end that it named, if it did.
+    end: Option<Time>,
+    /// It was another server that was told, and this is when this one learnt of it.
+    assumed: bool,
+}
+
 /// What is known of an open incident.
 #[derive(Clone, Debug)]
 struct Known {
     id: IncidentId,
     said: BTreeMap<Via, Status>,
     /// When each door last said that it fires, with the end that it named. What was said to another server is not known.
-    told: BTreeMap<Via, (Time, Option<Time>)>,
+    told: BTreeMap<Via, Told>,
     /// Its end is being written: wait, then look again.
     closing: bool,
 }
@@ -172,7 +182,7 @@ impl Intake {
         if alert.status == Status::Firing
             && let Some(known) = self.lock().get_mut(key)
         {
-            known.told.insert(via, (Time::now(), alert.ends_at));
+            known.told.insert(via, Told { at: Time::now(), end: alert.ends_at, assumed: false });
         }
         let before = known.said.get(&via).copied();
         // That a list holds it is written down once: only what was ever listed can be missed there.
@@ -217,7 +227,7 @@ impl Intake {
         }
         let id = IncidentId { key: key.clone(), n: latest.map_or(1, |listed| listed.id.n + 1) };
         let opened = Event::Opened { alert: alert.clone(), via };
-        let told = BTreeMap::from([(via, (Time::now(), alert.ends_at))]);
+        let told = BTreeMap::from([(via, Told { at: Time::now(), end: alert.ends_at, assumed: false })]);
         match self.journal.append(Append::new(id.clone(), Some(0), vec![opened])).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
                 let known = Known { id: id.clone(), said: BTreeMap::from([(via, Status::Firing)]), told, closing: false };
@@ -255,10 +265,10 @@ impl Intake {
         let told = self.lock().get(&incident.id.key).filter(|known| known.id == incident.id)?.told.clone();
         let doors = incident.heard.iter().filter(|(_, (status, _))| *status == Status::Firing);
         let until = doors.map(|(via, (_, heard))| {
-            let (told, end) = told.get(via).copied().unwrap_or((*heard, None));
+            let told = told.get(via).copied().unwrap_or(Told { at: *heard, end: None, assumed: true });
             match via {
-                Via::Post => (*via, told.plus(POSTED).max(end.unwrap_or(told))),
-                _ => (*via, told.plus(webhook)),
+                Via::Post => (*via, told.at.plus(POSTED).max(told.end.unwrap_or(told.at))),
+                _ => (*via, told.at.plus(webhook)),
             }
         });
         until.max_by_key(|(_, until)| *until)
@@ -267,13 +277,13 @@ impl Intake {
     /// Which door keeps saying that this incident fires, and when it last did.
     pub fn told_since(&self, incident: &IncidentId, since: Time, lately: Duration) -> Option<(Via, Time)> {
         let known = self.lock().get(&incident.key).filter(|known| known.id == *incident).cloned()?;
-        // What was posted to a server that is gone: as if it had been when this one started.
         let fires = |via: &Via| known.said.get(via) != Some(&Status::Resolved);
-        let unknown = known.said.contains_key(&Via::Post) && !known.told.contains_key(&Via::Post);
-        let told = known.told.into_iter().chain(unknown.then_some((Via::Post, (self.started, None))));
+        // What a webhook told another server says nothing of now; what was posted to it is posted again soon, or not.
+        let counts = |via: &Via, told: &Told| fires(via) && !(told.assumed && *via == Via::Webhook);
         let now = Time::now();
-        let still = told.filter(|(via, (told, end))| fires(via) && is_kept_up(*via, *told, *end, since, lately, now));
-        still.map(|(via, (told, _))| (via, told)).max_by_key(|(_, told)| *told)
+        let still =
+            known.told.iter().filter(|(via, told)| counts(via, told) && is_kept_up(**via, told.at, told.end, since, lately, now));
+        still.map(|(via, told)| (*via, told.at)).max_by_key(|(_, at)| *at)
     }
 
     /// Is this only the echo of a firing that was positively seen to be over, or one that a person has closed and that goes on? That is
@@ -335,7 +345,7 @@ impl Intake {
             self.learn_over(incident);
             let said = incident.heard.iter().map(|(via, (status, _))| (*via, *status)).collect();
             let firing = incident.heard.iter().filter(|(_, (status, _))| *status == Status::Firing);
-            let told = firing.map(|(via, _)| (*via, (Time::now(), None))).collect();
+            let told = firing.map(|(via, _)| (*via, Told { at: Time::now(), end: None, assumed: true })).collect();
             let known = Known { id: incident.id.clone(), said, told, closing: false };
             self.lock().entry(incident.id.key.clone()).or_insert(known);
         }

@@ -384,8 +384,8 @@ impl Eyes for World {
         std::future::ready(answer).boxed()
     }
 
-    fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<(), Unfit>> {
-        std::future::ready(Ok(())).boxed()
+    fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>> {
+        std::future::ready(Ok(String::new())).boxed()
     }
 }
 
