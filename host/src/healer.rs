@@ -296,7 +296,7 @@ impl Healer {
         let attempt_seen =
             verify::Attempt { alert: &incident.alert, begun: started, ended: since, starts_target: looked_at.is_some() };
         let target = || self.target_state(looked_at);
-        let told = |since| self.intake.told_since(&incident.id, since, settings.stable);
+        let told = |since| self.intake.told_since(incident, since, settings.stable);
         let (verdict, message) = tokio::select! {
             seen = self.verifier.verify(&attempt_seen, &settings, target, told) => seen,
             () = self.shutdown.requested() => return Ok(()),

@@ -68,7 +68,7 @@ struct Told {
 struct Known {
     id: IncidentId,
     said: BTreeMap<Via, Status>,
-    /// When each door last said that it fires, with the end that it named. What was said to another server is not known.
+    /// What each door last said that it fires.
     told: BTreeMap<Via, Told>,
     /// Its end is being written: wait, then look again.
     closing: bool,
@@ -275,8 +275,9 @@ impl Intake {
     }
 
     /// Which door keeps saying that this incident fires, and when it last did.
-    pub fn told_since(&self, incident: &IncidentId, since: Time, lately: Duration) -> Option<(Via, Time)> {
-        let known = self.lock().get(&incident.key).filter(|known| known.id == *incident).cloned()?;
+    pub fn told_since(&self, incident: &Incident, since: Time, lately: Duration) -> Option<(Via, Time)> {
+        self.adopt(incident);
+        let known = self.lock().get(&incident.id.key).filter(|known| known.id == incident.id).cloned()?;
         let fires = |via: &Via| known.said.get(via) != Some(&Status::Resolved);
         // What a webhook told another server says nothing of now; what was posted to it is posted again soon, or not.
         let counts = |via: &Via, told: &Told| fires(via) && !(told.assumed && *via == Via::Webhook);
