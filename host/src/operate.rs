@@ -419,7 +419,7 @@ impl Operator {
     /// # Errors
     /// [`No::Broken`].
     pub async fn halted(&self) -> Result<Halted, No> {
-        let halt = self.file(|file| halt::read(file)).await?;
+        let halt = self.file(halt::read).await?;
         let next = match &halt {
             Some(_) => NOTHING_BEGINS,
             None => "actions begin as the policies and the brakes allow",

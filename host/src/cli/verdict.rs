@@ -46,7 +46,7 @@ impl Approve {
         let awaiting = &seen["awaiting"];
         let id = clean(seen["incident"].as_str().unwrap_or(&verdict.id), 80);
         let Some(digest) = digest else {
-            show(awaiting, |text| note(text));
+            show(awaiting, note);
             return no(&match awaiting["digest"].as_str() {
                 Some(waits) => format!(
                     "nothing was approved: name what you saw, with\n  paramedic incident approve {id} --digest {} --reason '...'",
@@ -58,7 +58,7 @@ impl Approve {
             });
         };
         if verdict.output == Output::Text {
-            show(awaiting, |text| line(text));
+            show(awaiting, line);
         }
         // The incident that was shown: a beginning, or a key, may mean another one by now.
         Verdict { id, ..verdict.clone() }.give(&desk, "approve", value!({ "reason": verdict.reason, "digest": digest })).await
