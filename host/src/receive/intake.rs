@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::alert::{Alert, IncidentId, Key, Status, Via};
@@ -49,6 +48,9 @@ const OVERTAKEN: Duration = Duration::from_secs(60);
 /// More alerts than this that are being taken in at once are a rush: their senders wait for an answer, so what is only begun
 /// lets them pass.
 const RUSH: usize = 16;
+
+/// A rush is over when it was so long ago: those who are answered together come again together.
+const LULL: Duration = Duration::from_millis(200);
 
 /// For so many firings without an open incident it is remembered that they are over.
 const MOST_OVER: usize = 10_000;
@@ -145,11 +147,12 @@ impl Intake {
         }
     }
 
-    /// Waits while more alerts are being taken in than it takes for a rush, and not longer than this.
+    /// Waits until the last rush of alerts is a moment ago, and not longer than this.
     pub async fn calm(&self, at_most: Duration) {
-        let mut rushing = self.rush.on.subscribe();
-        // Either way it goes on.
-        let _ = tokio::time::timeout(at_most, rushing.wait_for(|on| !on)).await;
+        let begun = Instant::now();
+        while self.rush.is_on() && begun.elapsed() < at_most {
+            tokio::time::sleep(LULL).await;
+        }
     }
 
     async fn hear_one(&self, via: Via, key: Key, alert: Alert) -> Result<(), JournalError> {
@@ -391,11 +394,11 @@ impl Drop for Forgets<'_> {
     }
 }
 
-/// How many alerts are being taken in, and whether those are many.
+/// How many alerts are being taken in, and when those were last many.
 #[derive(Debug, Default)]
 struct Rush {
     count: AtomicUsize,
-    on: watch::Sender<bool>,
+    last: Mutex<Option<Instant>>,
 }
 
 /// Counted until it is dropped, also when its sender has gone.
@@ -403,21 +406,21 @@ struct Entered<'a>(&'a Rush, usize);
 
 impl Rush {
     fn enter(&self, alerts: usize) -> Entered<'_> {
-        self.tell(self.count.fetch_add(alerts, Ordering::Relaxed) + alerts);
+        if self.count.fetch_add(alerts, Ordering::Relaxed) + alerts > RUSH {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         Entered(self, alerts)
     }
 
-    /// Only a change wakes those who wait.
-    fn tell(&self, count: usize) {
-        let on = count > RUSH;
-        self.on.send_if_modified(|before| std::mem::replace(before, on) != on);
+    fn is_on(&self) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|last| last.elapsed() < LULL)
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let Self(rush, alerts) = self;
-        rush.tell(rush.count.fetch_sub(*alerts, Ordering::Relaxed) - *alerts);
+        rush.count.fetch_sub(*alerts, Ordering::Relaxed);
     }
 }
 

@@ -64,7 +64,9 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "foreign_keys", false)?;
     // In a storm one commit of many appends fills the usual 1000 pages, and each checkpoint waits for the disk twice.
-    db.pragma_update_and_check(None, "wal_autocheckpoint", 4_000, |row| row.get::<_, i64>(0))?;
+    db.pragma_update_and_check(None, "wal_autocheckpoint", 12_000, |row| row.get::<_, i64>(0))?;
+    // Keys are hashes, so appends touch pages all over the indexes: with the usual 2 MiB each is read again every time. In KiB.
+    db.pragma_update(None, "cache_size", -32_768)?;
     // After a long reader the WAL is cut back to this.
     db.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |row| row.get::<_, i64>(0))?;
     db.set_prepared_statement_cache_capacity(64);
