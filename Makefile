@@ -40,7 +40,7 @@ demo-down: ## remove the stack, its volumes and its journal (the images stay)
 test: ## install what is missing and run every check and every test
 	@.ci/test.sh
 
-soak: build ## kill the server while it works, ROUNDS=200 times, and check that nothing was lost or doubled
+soak: build ## a million simulated schedules, then kill the server while it works, ROUNDS=200 times; nothing may be lost or doubled
 	@stack/setup.sh tools engine base-image ansible wasm
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) tests/soak.sh
 
