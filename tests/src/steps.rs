@@ -15,7 +15,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{Action, Outcome};
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
-use paramedic::config;
+use paramedic::config::{self, Config};
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
 use paramedic::incident::timeline;
@@ -185,7 +185,7 @@ impl Life {
         let fate = Fate::new(death);
         let url = runtime.block_on(async {
             let (config, policies) = config::load_all(path).unwrap();
-            let real = Borders::real(&config).unwrap();
+            let real = Self::borders(&config).await;
             let journal = Journal::on(Arc::new(Mortal { journal: real.journal, fate: fate.clone() }));
             let hands = Arc::new(MortalHands { hands: real.hands, fate: fate.clone() });
             let server = Server::within(Borders { journal, hands }, config, policies, Shutdown::new()).await.unwrap();
@@ -194,6 +194,18 @@ impl Life {
             url
         });
         Self { runtime: Some(runtime), url, fate }
+    }
+
+    /// A process that dies gives its lock back at once; the threads of the life before may need a moment for what they were at.
+    async fn borders(config: &Config) -> Borders {
+        let begun = Instant::now();
+        loop {
+            match Borders::real(config) {
+                Ok(real) => return real,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Waits for the fatal point, then is no more. `false` when it was not reached in time.
