@@ -9,6 +9,7 @@
 mod approval;
 mod brakes;
 mod playbook;
+pub mod storm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,6 +118,8 @@ pub struct Authoriser {
     pub brakes: Brakes,
     /// Alerts that had been firing for longer when first seen are left to a person.
     pub max_age: Duration,
+    /// Which storms were told.
+    pub storms: storm::Told,
 }
 
 /// Who wants something: the incident and the policy that owns it, with what its plugin declares.
@@ -141,6 +144,10 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
+        // Cheap, and in a storm there are many who ask.
+        if let Some(stop) = self.stormy(journal, claim).await? {
+            return write_stop(journal, claim.incident, stop).await;
+        }
         let consent = Consent::of(claim, Time::now());
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
@@ -149,19 +156,28 @@ impl Authoriser {
             Ok(checked) => actions_of(checked),
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
+        let calm = match self.calm(claim).await {
+            Ok(calm) => calm,
+            Err(stop) => return write_stop(journal, claim.incident, stop).await,
+        };
         let incident = claim.incident;
         let (attempt, first) = (incident.next_attempt(), incident.next_intent());
         let intents = (first..).zip(actions.iter().cloned());
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
-        append.spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        append.spend.clone_from(&calm);
+        append.spend.extend(brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions));
         match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
+                self.passed(claim, &calm);
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
             Appended::Braked { key, after, holder } => {
-                let stop = self.braked(&key, after, holder.as_ref(), &proposals[0]);
+                let stop = match self.storm_stop(journal, claim, &key, after).await? {
+                    Some(storm) => storm,
+                    None => self.braked(&key, after, holder.as_ref(), &proposals[0]),
+                };
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
@@ -207,14 +223,26 @@ impl Authoriser {
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
         }
+        if let Some(stop) = self.stormy(journal, claim).await? {
+            return Ok(Err(stop));
+        }
         let checked = match self.check_with(claim, Consent::Missing, proposals).await {
             Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
+        let mut spend = match self.calm(claim).await {
+            Ok(calm) => calm,
+            Err(stop) => return Ok(Err(stop)),
+        };
         let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
-        let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        spend.extend(brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions));
         match journal.room(&claim.incident.id, &spend).await? {
-            Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
+            Some(Appended::Braked { key, after, holder }) => {
+                Ok(Err(match self.storm_stop(journal, claim, &key, after).await? {
+                    Some(storm) => storm,
+                    None => self.braked(&key, after, holder.as_ref(), &proposals[0]),
+                }))
+            }
             _ => Ok(Ok(checked)),
         }
     }
@@ -354,7 +382,7 @@ impl Authoriser {
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
         let max = claim.policy.max_age.unwrap_or(self.max_age);
         let age = claim.incident.opened_at.min(Time::now()).since(claim.incident.alert.starts_at);
-        if claim.incident.taken_by_person || age <= max {
+        if claim.incident.taken_at.is_some() || age <= max {
             return Ok(());
         }
         let message = format!(

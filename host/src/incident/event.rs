@@ -236,6 +236,8 @@ pub enum Rule {
     TooManyAtOnce,
     /// As many actions as are allowed in an hour were done.
     HourlyLimit,
+    /// So much fails at once that the sensor is more likely to be broken.
+    Storm,
     /// Everything is halted.
     Halted,
     /// It could not be found out whether acting is allowed.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::JournalError;
+use super::storm::Newcomer;
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::incident::Event;
@@ -34,6 +35,10 @@ pub struct Append {
     pub stamp: Vec<String>,
     /// Keys of locks that this incident gives back.
     pub release: Vec<String>,
+    /// Keys that this incident holds from now on, without a check; others may hold them too.
+    pub hold: Vec<String>,
+    /// Who is counted, so that a storm is noticed.
+    pub newcomers: Vec<Newcomer>,
 }
 
 impl Append {
@@ -47,6 +52,8 @@ impl Append {
             spend: Vec::new(),
             stamp: Vec::new(),
             release: Vec::new(),
+            hold: Vec::new(),
+            newcomers: Vec::new(),
         }
     }
 }
@@ -70,13 +77,27 @@ pub enum Spend {
         /// How many may hold it.
         limit: u32,
     },
+    /// No storm is on among the newcomers of `key`; spends nothing.
+    Calm {
+        /// Among whom, such as `storm:all`.
+        key: String,
+    },
+    /// At most `limit` of these keys are held, by whomever; spends nothing.
+    Share {
+        /// What it is called, such as `share:heal-web`.
+        key: String,
+        /// The keys that are counted.
+        of: Vec<String>,
+        /// How many may be held.
+        limit: u32,
+    },
 }
 
 impl Spend {
     /// The key that is counted or held.
     pub fn key(&self) -> &str {
         match self {
-            Self::Rate { key, .. } | Self::Lock { key, .. } => key,
+            Self::Rate { key, .. } | Self::Lock { key, .. } | Self::Calm { key } | Self::Share { key, .. } => key,
         }
     }
 }
@@ -143,7 +164,8 @@ impl Draft {
         if ends.is_some_and(|at| at + 1 < append.events.len()) {
             return refuse("nothing can follow `closed`");
         }
-        if append.spend.iter().any(|spend| matches!(spend, Spend::Rate { window, .. } if *window > LONGEST_WINDOW)) {
+        let rates = append.spend.iter().any(|spend| matches!(spend, Spend::Rate { window, .. } if *window > LONGEST_WINDOW));
+        if rates || append.newcomers.iter().any(|new| new.window > LONGEST_WINDOW) {
             return refuse("a rate cannot be counted over more than 32 days");
         }
         let bodies: Vec<String> = append
@@ -187,17 +209,18 @@ impl Draft {
     pub fn stamps(&self) -> impl Iterator<Item = &str> {
         let spent = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Rate { key, .. } => Some(key.as_str()),
-            Spend::Lock { .. } => None,
+            _ => None,
         });
         spent.chain(self.append.stamp.iter().map(String::as_str))
     }
 
     /// Keys that its incident holds from now on.
     pub fn holds(&self) -> impl Iterator<Item = &str> {
-        self.append.spend.iter().filter_map(|spend| match spend {
+        let locked = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Lock { key, .. } => Some(key.as_str()),
-            Spend::Rate { .. } => None,
-        })
+            _ => None,
+        });
+        locked.chain(self.append.hold.iter().map(String::as_str))
     }
 }
 

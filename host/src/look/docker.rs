@@ -4,7 +4,7 @@
 //! (see `Engines::hands`). The engine is asked anew every time and a client is made for every call, so that a socket
 //! that appears later, or an engine that was restarted, needs no care here. A container is found by its exact name or its full
 //! id; Docker would also take the beginning of an id or another container's name, and that is no match.
-//! Absent on purpose: lists of containers (Podman's cannot be read by the client), retries, and a memory of anything.
+//! A list serves for counting alone, never for finding a target. Absent on purpose: retries, and a memory of anything.
 
 mod protected;
 mod stopped;
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerState, HostConfig};
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use serde::{Deserialize, Serialize};
 
@@ -280,6 +281,24 @@ impl Engines {
     pub async fn by_id(&self, host: &DockerHost, id: &ContainerId) -> Result<Option<Container>, LookError> {
         let found = self.inspect(host, id.as_str()).await?;
         Ok(found.filter(|container| container.id == *id))
+    }
+
+    /// All containers of this host with their labels, running or not.
+    ///
+    /// # Errors
+    /// Why it could not be found out.
+    pub async fn all(&self, host: &DockerHost) -> Result<Vec<(Target, Labels)>, LookError> {
+        let client = self.client(host, DEADLINE)?;
+        let all = ListContainersOptionsBuilder::new().all(true).build();
+        let listed = self.asked(host, client.list_containers(Some(all))).await?;
+        let named = |names: Vec<String>| {
+            // The names that other containers know it by have a second slash.
+            let own = names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'));
+            own.and_then(|name| name.parse().ok()).map(|container| Target { host: host.clone(), container })
+        };
+        let one = |(names, labels): (Option<Vec<String>>, Option<_>)| Some((named(names?)?, labels.unwrap_or_default()));
+        let labelled = listed.into_iter().map(|found| (found.names, found.labels.map(|labels| labels.into_iter().collect())));
+        Ok(labelled.filter_map(one).collect())
     }
 
     /// `name` comes from a [`ContainerName`] or [`ContainerId`]: the client puts it into a URL as it is.

@@ -10,12 +10,14 @@ use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{DockerVerb, Kind, Proposal};
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
+use paramedic::authorise::storm::Told;
 use paramedic::clock::{Simulated, Time};
 use paramedic::decide::plugin::{Judge, Manifest};
 use paramedic::decide::sandbox::{Brief, Limits, Ruling, Sandbox};
 use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
+use paramedic::healer::line::Lines;
 use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
@@ -163,6 +165,7 @@ impl Process {
             halt_file: halt_file(),
             brakes: Brakes { actions: rate(plan.actions), concurrent: plan.concurrent.into(), ..Brakes::default() },
             max_age: SECOND * 900,
+            storms: Told::default(),
         };
         let healer = Arc::new(Healer {
             intake: Arc::clone(&intake),
@@ -175,6 +178,7 @@ impl Process {
             verifier: Verifier::with(world.clone()),
             journal,
             turn: tokio::sync::Mutex::default(),
+            lines: Lines::default(),
             stale_after: SECOND * 600,
             shutdown: Shutdown::new(),
         });

@@ -366,6 +366,16 @@ impl Eyes for World {
         std::future::ready(self.inspect(number)).boxed()
     }
 
+    fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        let all = (0..SERVICES).map(|number| (target(number), Labels::new())).collect();
+        let answer = if self.has(Trouble::EngineDown) {
+            Err(LookError::TooSlow { host: local(), within: Duration::from_secs(5) })
+        } else {
+            Ok(all)
+        };
+        std::future::ready(answer).boxed()
+    }
+
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         let state = self.lock();
         let number = self.by(&state, container.id.as_str());
