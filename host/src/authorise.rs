@@ -7,6 +7,7 @@
 //! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
 mod approval;
+mod away;
 mod brakes;
 mod playbook;
 pub mod storm;
@@ -22,10 +23,10 @@ use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::halt;
 use crate::incident::{Attempt, Event, Incident, Rule};
-use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
-use crate::policy::brakes::Brakes;
+use crate::policy::brakes::{Brakes, target_key};
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
@@ -144,8 +145,7 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
-        // Cheap, and in a storm there are many who ask.
-        if let Some(stop) = self.stormy(journal, claim).await? {
+        if let Some(stop) = self.before_looking(journal, claim).await? {
             return write_stop(journal, claim.incident, stop).await;
         }
         let consent = Consent::of(claim, Time::now());
@@ -176,7 +176,7 @@ impl Authoriser {
             Appended::Braked { key, after, holder } => {
                 let stop = match self.storm_stop(journal, claim, &key, after).await? {
                     Some(storm) => storm,
-                    None => self.braked(&key, after, holder.as_ref(), &proposals[0]),
+                    None => self.braked(&key, after, holder.as_ref(), proposals),
                 };
                 write_stop(journal, incident, stop).await
             }
@@ -213,6 +213,14 @@ impl Authoriser {
         Ok(self.would_be(journal, claim, proposals).await?.map(actions_of))
     }
 
+    /// What the journal alone tells. It is cheap, and there may be ten thousand who ask.
+    async fn before_looking(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
+        match self.away(journal, claim) {
+            None => self.stormy(journal, claim).await,
+            away => Ok(away),
+        }
+    }
+
     async fn would_be(
         &self,
         journal: &Journal,
@@ -223,7 +231,7 @@ impl Authoriser {
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
         }
-        if let Some(stop) = self.stormy(journal, claim).await? {
+        if let Some(stop) = self.before_looking(journal, claim).await? {
             return Ok(Err(stop));
         }
         let checked = match self.check_with(claim, Consent::Missing, proposals).await {
@@ -240,20 +248,25 @@ impl Authoriser {
             Some(Appended::Braked { key, after, holder }) => {
                 Ok(Err(match self.storm_stop(journal, claim, &key, after).await? {
                     Some(storm) => storm,
-                    None => self.braked(&key, after, holder.as_ref(), &proposals[0]),
+                    None => self.braked(&key, after, holder.as_ref(), proposals),
                 }))
             }
             _ => Ok(Ok(checked)),
         }
     }
 
-    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposal: &Proposal) -> Stop {
+    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposals: &[Proposal]) -> Stop {
         let (rule, mut message) = brakes::explain(key, &self.brakes);
         if let Some(holder) = holder {
             message = format!("{message} (incident {holder})");
         }
         match rule {
-            Rule::AttemptsSpent => Stop::Refused { proposal: proposal.clone(), rule, message },
+            Rule::AttemptsSpent => {
+                // The one about whose target it is, so that the refusal keeps that target's lock.
+                let of = |proposal: &&Proposal| key.strip_prefix("attempts:") == Some(proposal.target());
+                let proposal = proposals.iter().find(of).unwrap_or(&proposals[0]).clone();
+                Stop::Refused { proposal, rule, message }
+            }
             _ => Stop::Held { rule, message, until: after },
         }
     }
@@ -424,17 +437,34 @@ fn actions_of(checked: Vec<Checked>) -> Vec<Action> {
 }
 
 async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
-    let event = match stop {
-        Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
-        Stop::Held { rule, message, until } => Event::Held { rule, message, until },
+    let (event, spend) = match stop {
+        Stop::Refused { proposal, rule, message } => {
+            let spend = stays_with(rule, &proposal);
+            (Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }, spend)
+        }
+        Stop::Held { rule, message, until } => (Event::Held { rule, message, until }, Vec::new()),
     };
-    write_event(journal, incident, event).await
+    write(journal, Append { spend, ..Append::new(incident.id.clone(), Some(incident.seq), vec![event]) }).await
+}
+
+/// A target whose attempts are spent stays with the incident that was told so, until that is closed: other incidents about it neither act
+/// nor call a person too.
+fn stays_with(rule: Rule, proposal: &Proposal) -> Vec<Spend> {
+    match proposal.target().parse() {
+        Ok(target) if rule == Rule::AttemptsSpent => vec![Spend::Lock { key: target_key(&target), limit: 1 }],
+        _ => Vec::new(),
+    }
 }
 
 async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Result<Authorised, JournalError> {
-    match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
+    write(journal, Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await
+}
+
+async fn write(journal: &Journal, append: Append) -> Result<Authorised, JournalError> {
+    match journal.append(append).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
         Appended::Fenced => Err(JournalError::fenced()),
+        // Also when another incident took the target meanwhile: authorised again, this one is then held for it.
         _ => Ok(Authorised::Again),
     }
 }

@@ -40,10 +40,15 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
 pub(super) fn explain(key: &str, global: &Brakes) -> (Rule, String) {
     let (brake, of) = key.split_once(':').unwrap_or((key, ""));
     match brake {
-        "target" => (Rule::TargetBusy, format!("another incident is at work on {of}")),
+        "target" => {
+            (Rule::TargetBusy, format!("another incident is at work on {of}, or has spent its attempts and left it to a person"))
+        }
         "attempts" => (
             Rule::AttemptsSpent,
-            format!("the attempts allowed for {of} are spent: it keeps failing, and a person has to look (brakes.attempts)"),
+            format!(
+                "the attempts allowed for {of} are spent: it keeps failing, and a person has to look (brakes.attempts); nothing else is done \
+                 about it before a person closes or retries this incident, or its alert has been gone for as long as attempts count"
+            ),
         ),
         "cooldown" => (Rule::Cooldown, format!("too soon after the last {} (brakes.cooldown)", of.replacen(':', " of ", 1))),
         "hour" => {

@@ -50,6 +50,9 @@ impl Healer {
                 }
                 (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
                 (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    if let Some(held) = self.while_away(incident).await {
+                        return self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![held])).await;
+                    }
                     return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
                 }
                 // Whoever writes to it tells, so there is no need to read it again at every look.
@@ -60,6 +63,15 @@ impl Healer {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Nobody could have answered while Paramedic was away.
+    async fn while_away(&self, incident: &Incident) -> Option<Event> {
+        let (loaded, declared) = self.owner(incident).await?;
+        match self.authoriser.away(&self.journal, Claim { incident, policy: &loaded.policy, declared: &declared })? {
+            Stop::Held { rule, message, until } => Some(Event::Held { rule, message, until }),
+            Stop::Refused { .. } => None,
         }
     }
 
@@ -158,6 +170,9 @@ impl Healer {
 
     /// Why it is gone, if it is: no reachable source fires, or it is positively seen to be over. Never a claim that anything helped.
     pub(super) async fn gone(&self, incident: &Incident) -> Option<String> {
+        if self.spent(incident).is_some_and(|window| self.quiet(incident) < window) {
+            return None;
+        }
         match self.fires(incident) {
             Fires::Yes { .. } | Fires::Pending { .. } => None,
             Fires::No { quiet, .. } if quiet >= QUIET => {
@@ -179,7 +194,7 @@ impl Healer {
             return None;
         }
         let (via, until) = self.intake.believed(incident, self.stale_after)?;
-        if now < until {
+        if now < until.plus(self.spent(incident).unwrap_or_default()) {
             return None;
         }
         Some(match via {
@@ -189,6 +204,28 @@ impl Healer {
                 (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
             }
         })
+    }
+
+    /// For how long attempts count, when this incident was told that its target's are spent. It stays open for so long after its alert
+    /// was last seen, or a flapping alert would begin anew as often as it likes.
+    fn spent(&self, incident: &Incident) -> Option<Duration> {
+        let told = matches!(incident.phase, Phase::Escalating(_) | Phase::Escalated)
+            && incident.attempts.last()?.refused.iter().any(|(_, rule, _)| *rule == Rule::AttemptsSpent);
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let own = policy.and_then(|loaded| loaded.policy.brakes.attempts);
+        told.then(|| own.unwrap_or(self.authoriser.brakes.attempts).window)
+    }
+
+    /// How long nobody has said that it fires.
+    fn quiet(&self, incident: &Incident) -> Duration {
+        match self.fires(incident) {
+            Fires::No { quiet, .. } => quiet,
+            Fires::CannotTell { .. } if all_resolved(incident) => {
+                let last = incident.heard.values().map(|(_, heard)| *heard).max();
+                last.map_or(Duration::ZERO, |heard| Time::now().since(heard))
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Did a source that is looked at ever list it?
@@ -206,9 +243,9 @@ impl Healer {
     }
 }
 
-/// How soon it is looked again whether the alert is gone. In a storm there may be ten thousand who look.
+/// How soon it is looked again whether the alert is gone. In a storm, or after a restored journal, there may be ten thousand who look.
 fn pause_of(incident: &Incident) -> Duration {
-    if matches!(incident.phase, Phase::Held { rule: Rule::Storm, .. }) { READ_AGAIN } else { LOOK_AGAIN }
+    if matches!(incident.phase, Phase::Held { rule: Rule::Storm | Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
 }
 
 /// True when every door through which it was heard says that it is over.

@@ -32,11 +32,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::plan::{HORIZON, Kill, Plan, Rung, Trouble};
+use super::plan::{Kill, Plan, Rung, STORM, Trouble};
 use super::store::{Disk, Memory};
 use super::world::{START, World};
 
-/// Ten minutes: the window of all rates.
+/// Ten minutes: the window of all rates but that of attempts.
 pub const WINDOW: Duration = Duration::from_secs(600);
 /// How long a recovery has to last.
 pub const STABLE: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
             "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
-            "brakes": {"cooldown": format!("{}s", plan.cooldown), "attempts": format!("{} per 10m", plan.attempts)},
+            "brakes": {"cooldown": format!("{}s", plan.cooldown), "attempts": format!("{} per {}s", plan.attempts, plan.window)},
             "verify": {"within": format!("{}s", WITHIN.as_secs()), "stable": format!("{}s", STABLE.as_secs())},
             "on_deliberate_stop": if plan.heals_deliberate { "heal" } else { "hold" },
             "when_unsure": if plan.acts_unsure { "act" } else { "hold" },
@@ -144,6 +144,11 @@ fn halt_file() -> PathBuf {
     FOLDER.with_borrow_mut(|folder| folder.get_or_insert_with(|| tempfile::tempdir().unwrap()).path().join("HALT"))
 }
 
+/// What is a storm in this plan; five, when it has none, are more than there are targets.
+pub fn storm(plan: &Plan) -> PerWindow {
+    PerWindow { limit: if plan.storms { 2 } else { 5 }, window: SECOND * STORM.into() }
+}
+
 /// A server, until it is killed.
 struct Process {
     reached: Reached,
@@ -163,7 +168,12 @@ impl Process {
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            brakes: Brakes { actions: rate(plan.actions), concurrent: plan.concurrent.into(), ..Brakes::default() },
+            brakes: Brakes {
+                actions: rate(plan.actions),
+                concurrent: plan.concurrent.into(),
+                storm: storm(plan),
+                ..Brakes::default()
+            },
             max_age: SECOND * 900,
             storms: Told::default(),
         };
@@ -265,7 +275,7 @@ async fn play(plan: Plan) -> Record {
     let senders: Vec<AbortHandle> =
         (0..play.world.plan.firings.len()).map(|number| tokio::spawn(Arc::clone(&play).tell(number)).abort_handle()).collect();
     let begun = Instant::now();
-    for second in 0..HORIZON + 100 {
+    for second in 0..play.world.plan.length {
         sleep_until(begun + SECOND * second.into()).await;
         play.world.second_passes(second);
         play.people(second).await;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use paramedic::action::{Action, Kind, Target};
 use paramedic::alert::{IncidentId, Status};
 use paramedic::clock::Time;
-use paramedic::incident::{Closing, Event, Incident, Phase, Verdict};
+use paramedic::incident::{Answer, Closing, Decision, Event, Incident, Phase, Verdict};
 use paramedic::journal::Entry;
+use paramedic::policy::brakes::PerWindow;
 use paramedic::verify::Seen;
 
 use super::plan::Trouble;
-use super::process::{Record, STABLE, Said, WINDOW};
+use super::process::{Record, STABLE, Said, WINDOW, storm};
 use super::world::{What, World, second};
 
 /// As long as an echo of a healed firing is told (see `receive/intake.rs`).
@@ -37,6 +38,7 @@ pub fn broken(record: &Record) -> Vec<String> {
     one_open_per_key(entries, &mut wrong);
     effects_have_permits(entries, &record.world, &mut wrong);
     brakes_hold(entries, &record.world, &mut wrong);
+    calm_in_a_storm(entries, storm(&record.world.plan), &mut wrong);
     people_win(entries, &record.world, &mut wrong);
     healed_was_seen(entries, &record.world, &mut wrong);
     wrong
@@ -157,7 +159,10 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
 fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
     let plan = &world.plan;
     let all = intents(entries);
-    let inside = |times: &[Time], limit: usize| times.windows(limit + 1).all(|w| w[limit].since(w[0]) >= WINDOW);
+    let inside_of =
+        |times: &[Time], limit: usize, window: Duration| times.windows(limit + 1).all(|w| w[limit].since(w[0]) >= window);
+    let inside = |times: &[Time], limit: usize| inside_of(times, limit, WINDOW);
+    let window = Duration::from_secs(plan.window.into());
     let mut times: Vec<Time> = all.iter().map(|intent| intent.intended).collect();
     times.sort();
     if !inside(&times, plan.actions.into()) {
@@ -172,8 +177,8 @@ fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
     }
     for (target, attempts) in &attempts {
         let times: Vec<Time> = attempts.keys().map(|(at, _)| *at).collect();
-        if !inside(&times, plan.attempts.into()) {
-            wrong.push(format!("brake: more than {} attempts at {target} in ten minutes", plan.attempts));
+        if !inside_of(&times, plan.attempts.into(), window) {
+            wrong.push(format!("brake: more than {} attempts at {target} in {} s", plan.attempts, plan.window));
         }
     }
     let cooldown = Duration::from_secs(plan.cooldown.into());
@@ -190,6 +195,42 @@ fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
         }
     }
     one_at_a_time(entries, plan.concurrent.into(), wrong);
+}
+
+/// While so many targets are new, nothing is allowed but what a person took; counted anew from the entries.
+fn calm_in_a_storm(entries: &[Entry], storm: PerWindow, wrong: &mut Vec<String>) {
+    let mut owned: HashSet<&IncidentId> = HashSet::new();
+    let mut persons: HashSet<&IncidentId> = HashSet::new();
+    let mut targets: HashMap<&IncidentId, String> = HashMap::new();
+    let mut came: HashMap<String, Time> = HashMap::new();
+    let mut until = Time(0);
+    for entry in entries {
+        let (id, at) = (&entry.incident, entry.at);
+        match &entry.event {
+            Event::Asked { targets: views, .. } => {
+                let name = views.iter().map(|view| view.target.to_string()).collect::<String>();
+                targets.insert(id, name);
+            }
+            Event::Retried { .. } => drop(persons.insert(id)),
+            Event::Intended { .. } if at < until && !persons.contains(id) => {
+                wrong.push(format!("storm: allowed at {} although it lasts until {}", second(at), second(until)));
+            }
+            Event::Decided(Answer { mode, decision: Ok(decision), .. }) if mode.takes() => {
+                let new = !matches!(decision, Decision::Pass { .. }) && owned.insert(id);
+                let fresh = |came: Option<&Time>| came.is_some_and(|came| at.since(*came) < storm.window);
+                let name = targets.get(id).cloned().unwrap_or_default();
+                if !new || matches!(decision, Decision::Ignore { .. }) || fresh(came.get(&name)) {
+                    continue;
+                }
+                came.insert(name, at);
+                let lately = came.values().filter(|came| at.since(**came) < storm.window).count();
+                if lately >= storm.limit as usize {
+                    until = at.plus(storm.window);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One act at a time per target, from the intent until somebody has looked; and so many altogether until they are done.

@@ -253,7 +253,7 @@ impl World {
                 && now >= since.plus(after)
             {
                 truth.set(now, true);
-                truth.repeats = None;
+                truth.repeats = truth.repeats.filter(|_| self.plan.crash_loop);
             }
         }
         for (begin, length, trouble) in &self.plan.troubles {
