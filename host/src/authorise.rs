@@ -215,9 +215,9 @@ impl Authoriser {
 
     /// What the journal alone tells. It is cheap, and there may be ten thousand who ask.
     async fn before_looking(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
-        match self.away(journal, claim) {
+        match self.too_old(claim).err().or_else(|| self.away(journal, claim)) {
             None => self.stormy(journal, claim).await,
-            away => Ok(away),
+            left_to_a_person => Ok(left_to_a_person),
         }
     }
 
@@ -228,7 +228,7 @@ impl Authoriser {
         proposals: &[Proposal],
     ) -> Result<Result<Vec<Checked>, Stop>, JournalError> {
         // Asked again and again while it is held: what costs nothing comes first here.
-        if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
+        if let Err(stop) = self.halted() {
             return Ok(Err(stop));
         }
         if let Some(stop) = self.before_looking(journal, claim).await? {

@@ -25,4 +25,5 @@ mod sandbox;
 mod simulation;
 mod soak;
 mod steps;
+mod storm;
 mod verify;

@@ -41,7 +41,7 @@ pub(super) fn explain(key: &str, global: &Brakes) -> (Rule, String) {
     let (brake, of) = key.split_once(':').unwrap_or((key, ""));
     match brake {
         "target" => {
-            (Rule::TargetBusy, format!("another incident is at work on {of}, or has spent its attempts and left it to a person"))
+            (Rule::TargetBusy, format!("another incident is at work on {of}, or has tried what it may and left it to a person"))
         }
         "attempts" => (
             Rule::AttemptsSpent,
