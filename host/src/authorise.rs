@@ -8,6 +8,7 @@
 
 mod approval;
 mod brakes;
+mod healthy;
 mod playbook;
 
 use std::path::PathBuf;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use approval::Consent;
+use brakes::Full;
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::halt;
 use crate::incident::{Attempt, Event, Incident, Rule};
-use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
 use crate::policy::brakes::Brakes;
@@ -145,23 +147,26 @@ impl Authoriser {
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
-        let actions = match self.check_with(claim, consent, proposals).await {
-            Ok(checked) => actions_of(checked),
+        let checked = match self.check_with(claim, consent, proposals).await {
+            Ok(checked) => checked,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
+        let spend = self.spend(claim, &checked);
+        let actions = actions_of(checked);
         let incident = claim.incident;
         let (attempt, first) = (incident.next_attempt(), incident.next_intent());
         let intents = (first..).zip(actions.iter().cloned());
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
-        append.spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        append.spend = spend;
         match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
-            Appended::Braked { key, after, holder } => {
-                let stop = self.braked(&key, after, holder.as_ref(), &proposals[0]);
+            Appended::Braked { key, limit, after, holder } => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                let stop = self.braked(claim, full, &proposals[0]);
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
@@ -211,22 +216,25 @@ impl Authoriser {
             Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
-        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
-        let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
-        match journal.room(&claim.incident.id, &spend).await? {
-            Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
+        match journal.room(&claim.incident.id, &self.spend(claim, &checked)).await? {
+            Some(Appended::Braked { key, limit, after, holder }) => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                Ok(Err(self.braked(claim, full, &proposals[0])))
+            }
             _ => Ok(Ok(checked)),
         }
     }
 
-    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposal: &Proposal) -> Stop {
-        let (rule, mut message) = brakes::explain(key, &self.brakes);
-        if let Some(holder) = holder {
-            message = format!("{message} (incident {holder})");
-        }
+    fn spend(&self, claim: Claim<'_>, checked: &[Checked]) -> Vec<Spend> {
+        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
+        brakes::spend(claim.policy, &self.brakes, &actions, &healthy::groups(claim.policy, &self.brakes, checked))
+    }
+
+    fn braked(&self, claim: Claim<'_>, full: Full<'_>, proposal: &Proposal) -> Stop {
+        let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
         match rule {
             Rule::AttemptsSpent => Stop::Refused { proposal: proposal.clone(), rule, message },
-            _ => Stop::Held { rule, message, until: after },
+            _ => Stop::Held { rule, message, until: full.after },
         }
     }
 
@@ -239,7 +247,10 @@ impl Authoriser {
     }
 
     async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
-        self.fits(proposals)?;
+        // What the brakes never allow would be held for ever.
+        if let Some((rule, message)) = brakes::never(claim.policy, &self.brakes, proposals) {
+            return Err(Stop::Refused { proposal: proposals[0].clone(), rule, message });
+        }
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
@@ -249,16 +260,6 @@ impl Authoriser {
         }
         self.may_now(claim, &checked).await?;
         Ok(checked)
-    }
-
-    /// An act that is larger than the brakes ever allow would be held for ever.
-    fn fits(&self, proposals: &[Proposal]) -> Result<(), Stop> {
-        let limit = self.brakes.actions.limit;
-        if proposals.len() <= usize::try_from(limit).unwrap_or(usize::MAX) {
-            return Ok(());
-        }
-        let message = format!("one act of {} actions is more than brakes.actions ever allows ({limit})", proposals.len());
-        Err(Stop::Refused { proposal: proposals[0].clone(), rule: Rule::HourlyLimit, message })
     }
 
     /// May this ever be done?
@@ -340,7 +341,8 @@ impl Authoriser {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
-        self.silenced(claim).await
+        self.silenced(claim).await?;
+        self.enough_healthy(claim.policy, wanted).await
     }
 
     /// Is everything halted?
@@ -378,7 +380,7 @@ impl Authoriser {
                     format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
                 Err(Stop::held(Rule::DeliberateStop, message))
             }
-            Err(error) => unsure(claim, &format!("whether {} was stopped on purpose", container.target), &error),
+            Err(error) => unsure(claim.policy, &format!("whether {} was stopped on purpose", container.target), &error),
         }
     }
 
@@ -386,7 +388,7 @@ impl Authoriser {
         match self.eyes.suppression(&claim.incident.alert.labels).await {
             Ok(None) => Ok(()),
             Ok(Some(hold)) => Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
-            Err(error) => unsure(claim, "whether the alert is silenced", &error),
+            Err(error) => unsure(claim.policy, "whether the alert is silenced", &error),
         }
     }
 }
@@ -412,8 +414,8 @@ async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Re
 }
 
 /// What could not be found out holds, unless the policy says otherwise.
-fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
-    if claim.policy.when_unsure == WhenUnsure::Act {
+fn unsure(policy: &Policy, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
+    if policy.when_unsure == WhenUnsure::Act {
         return Ok(());
     }
     let message = format!("it cannot be found out {what}: {} (when_unsure: act would act)", clean(&error.to_string(), 500));

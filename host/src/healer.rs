@@ -20,10 +20,10 @@ use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status};
-use crate::authorise::{Authorised, Authoriser, Claim, Permit};
+use crate::authorise::{Authorised, Authoriser, Claim, Permit, Stop};
 use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
-use crate::execute::{Executor, targets_of};
+use crate::execute::Executor;
 use crate::incident::{Answer, Closing, Decision, Event, Incident, Progress, Rule, Step, TargetView, Trigger, Verdict};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -272,8 +272,21 @@ impl Healer {
         if self.authoriser.halted().is_err() {
             return self.executor.cancel(incident, intent, "everything was halted before it began").await;
         }
+        if let Err(why) = self.still_enough(incident, permit.action()).await {
+            return self.executor.cancel(incident, intent, &format!("before it began: {why}")).await;
+        }
         info!(incident = %incident.id, action = %permit.action(), "Acting");
         self.executor.execute(permit, incident, || self.authoriser.halted().is_err()).await
+    }
+
+    /// Why too few others would stay healthy without its target, if so; it was enough when it was allowed.
+    async fn still_enough(&self, incident: &Incident, action: &Action) -> Result<(), String> {
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let Some(loaded) = policy else { return Ok(()) };
+        match self.authoriser.still_enough(&loaded.policy, action).await {
+            Err(Stop::Held { message, .. } | Stop::Refused { message, .. }) => Err(message),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn find_out(&self, incident: &Incident, number: u32) -> Result<(), JournalError> {
@@ -303,7 +316,7 @@ impl Healer {
         };
         info!(incident = %incident.id, verdict = verdict.word(), %message, "Looked whether it helped");
         let mut append = Append::new(incident.id.clone(), None, vec![Event::Verified { attempt, verdict, message }]);
-        append.release = targets_of(incident);
+        append.release_all = true;
         self.write(append).await
     }
 

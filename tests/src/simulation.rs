@@ -6,6 +6,7 @@
 //!
 //! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
+mod brakes;
 mod plan;
 mod process;
 mod rules;

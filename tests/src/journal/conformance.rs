@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &[
         name: "spending_several_places_at_once_is_all_or_none",
         run: |place| spending_several_places_at_once_is_all_or_none(place).boxed(),
     },
+    Case { name: "one_stamp_is_counted_by_every_window", run: |place| one_stamp_is_counted_by_every_window(place).boxed() },
     Case {
         name: "a_lock_names_its_holder_until_it_is_released",
         run: |place| a_lock_names_its_holder_until_it_is_released(place).boxed(),
@@ -232,6 +233,31 @@ async fn spending_several_places_at_once_is_all_or_none(place: &dyn Place) {
     assert_eq!(journal.read(&id("B", 1), 0, 9).await.unwrap().len(), 1);
 }
 
+async fn one_stamp_is_counted_by_every_window(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A"]).await;
+    let limit = |limit, window| PerWindow { limit, window };
+    let (short, long) = (limit(2, Duration::from_millis(200)), limit(3, HOUR));
+    let both = vec![Spend::Rate { key: "two".to_owned(), limits: vec![short, long] }];
+    let (_, _, first) = committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(short.window)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == short), "{refused:?}");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(HOUR)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == long), "{refused:?}");
+    // Without room in both, the one that lets go last is told.
+    let tight = vec![Spend::Rate { key: "two".to_owned(), limits: vec![limit(1, HOUR * 2), limit(1, HOUR)] }];
+    let refused = journal.append(spending("A", tight)).await.unwrap();
+    assert!(
+        matches!(refused, Appended::Braked { limit: Some(PerWindow { window, .. }), .. } if window == HOUR * 2),
+        "{refused:?}"
+    );
+}
+
 async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
     let journal = place.open();
     opened(&journal, &["A", "B"]).await;
@@ -250,6 +276,15 @@ async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
         "not B's to release"
     );
     committed(&journal.append(release("A")).await.unwrap());
+    committed(&journal.append(spending("B", target.clone())).await.unwrap());
+    // All of them at once, and nobody else's.
+    committed(&journal.append(spending("B", vec![lock("other", 1)])).await.unwrap());
+    let all = |name| Append { release_all: true, ..spending(name, Vec::new()) };
+    committed(&journal.append(all("A")).await.unwrap());
+    assert!(matches!(journal.append(spending("A", target.clone())).await.unwrap(), Appended::Braked { .. }));
+    committed(&journal.append(all("B")).await.unwrap());
+    committed(&journal.append(spending("A", vec![lock("other", 1), target[0].clone()])).await.unwrap());
+    committed(&journal.append(all("A")).await.unwrap());
     committed(&journal.append(spending("B", target.clone())).await.unwrap());
     // Closing gives back whatever is left.
     committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());

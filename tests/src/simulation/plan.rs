@@ -129,10 +129,16 @@ pub struct Plan {
     pub cooldown: u8,
     /// Attempts per target in ten minutes.
     pub attempts: u8,
-    /// Actions in ten minutes, altogether.
-    pub actions: u8,
+    /// Actions in ten minutes, altogether; in half an hour so many more.
+    pub actions: (u8, u8),
+    /// Actions of one policy in ten minutes; in half an hour so many more.
+    pub policy_actions: (u8, u8),
     /// Acts at once.
     pub concurrent: u8,
+    /// Acts of one policy at once.
+    pub policy_concurrent: u8,
+    /// One container has to stay healthy while the other is restarted.
+    pub minimum_healthy: bool,
     /// Seconds that the engine takes for a restart, and the playbook for a run.
     pub takes: u8,
     /// The policy heals what a person stopped.
@@ -205,11 +211,13 @@ fn kill() -> impl Strategy<Value = (Kill, u8)> {
 /// All plans.
 pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
-    let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
+    let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
+    let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.3));
+    let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
     (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2))).prop_map(
         |(
             (firings, troubles, kills, ladder),
-            (cooldown, attempts, actions, concurrent, takes),
+            (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
             ((heals_deliberate, acts_unsure, two_policies), approve),
         )| Plan {
             firings,
@@ -219,7 +227,10 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             cooldown,
             attempts,
             actions,
+            policy_actions,
             concurrent,
+            policy_concurrent,
+            minimum_healthy,
             takes,
             heals_deliberate,
             acts_unsure,

@@ -21,7 +21,7 @@ use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
 use paramedic::look::targets;
 use paramedic::policy::Policy;
-use paramedic::policy::brakes::{Brakes, PerWindow};
+use paramedic::policy::brakes::{Brakes, PerWindow, Rates};
 use paramedic::receive::intake::Intake;
 use paramedic::shutdown::Shutdown;
 use paramedic::verify::Verifier;
@@ -34,8 +34,10 @@ use super::plan::{HORIZON, Kill, Plan, Rung, Trouble};
 use super::store::{Disk, Memory};
 use super::world::{START, World};
 
-/// Ten minutes: the window of all rates.
+/// Ten minutes: the first window of all rates.
 pub const WINDOW: Duration = Duration::from_secs(600);
+/// Half an hour: the second.
+pub const LONG_WINDOW: Duration = Duration::from_secs(1_800);
 /// How long a recovery has to last.
 pub const STABLE: Duration = Duration::from_secs(10);
 const WITHIN: Duration = Duration::from_secs(40);
@@ -115,11 +117,18 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         settings_schema: None,
     };
     let plugin: Arc<dyn Judge> = Arc::new(Medic { manifest, ladder: plan.ladder.clone() });
+    let (few, more) = plan.policy_actions;
     let policy = |name: &str, matchers: &[&str], mode: &str| -> Policy {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
             "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
-            "brakes": {"cooldown": format!("{}s", plan.cooldown), "attempts": format!("{} per 10m", plan.attempts)},
+            "brakes": {
+                "cooldown": format!("{}s", plan.cooldown),
+                "attempts": format!("{} per 10m", plan.attempts),
+                "actions": [format!("{few} per 10m"), format!("{} per 30m", few + more)],
+                "concurrent": plan.policy_concurrent,
+                "minimum_healthy": if plan.minimum_healthy { json!([{"label": "app=web", "count": 1}]) } else { json!([]) },
+            },
             "verify": {"within": format!("{}s", WITHIN.as_secs()), "stable": format!("{}s", STABLE.as_secs())},
             "on_deliberate_stop": if plan.heals_deliberate { "heal" } else { "hold" },
             "when_unsure": if plan.acts_unsure { "act" } else { "hold" },
@@ -157,11 +166,13 @@ impl Process {
         let looked_at = plan.firings.iter().any(|firing| firing.listed);
         let names = looked_at.then(|| ("Prometheus".to_owned(), Via::Prometheus));
         let sight = Sight::new(names, SECOND * 20);
-        let rate = |limit: u8| PerWindow { limit: limit.into(), window: WINDOW };
+        let rate = |limit: u8, window| PerWindow { limit: limit.into(), window };
+        let (few, more) = plan.actions;
+        let actions = Rates::new(rate(few, WINDOW), [rate(few + more, LONG_WINDOW)]);
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            brakes: Brakes { actions: rate(plan.actions), concurrent: plan.concurrent.into(), ..Brakes::default() },
+            brakes: Brakes { actions, concurrent: plan.concurrent.into(), ..Brakes::default() },
             max_age: SECOND * 900,
         };
         let healer = Arc::new(Healer {

@@ -177,11 +177,10 @@ impl Disk {
     fn spend(&mut self, draft: &Draft) {
         let append = draft.append();
         let id = &append.incident;
-        for key in &append.release {
-            if let Some(holders) = self.holds.get_mut(key) {
-                holders.remove(id);
-            }
-        }
+        let given_back = |key: &String| append.release_all || append.release.contains(key);
+        self.holds.iter_mut().filter(|(key, _)| given_back(key)).for_each(|(_, holders)| {
+            holders.remove(id);
+        });
         for key in draft.stamps() {
             self.stamps.entry(key.to_owned()).or_default().push(self.at);
         }

@@ -41,6 +41,9 @@ impl Counts for Connection {
 
 /// Writes down what an append spends, stamps and releases; `seq` is its last entry.
 pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: &Draft) -> rusqlite::Result<()> {
+    if draft.append().release_all {
+        db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
+    }
     for key in &draft.append().release {
         db.prepare_cached("delete from hold where k = ?1 and incident = ?2")?.execute((key, incident))?;
     }
