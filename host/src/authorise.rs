@@ -7,9 +7,11 @@
 //! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
 mod approval;
+mod away;
 mod brakes;
 mod healthy;
 mod playbook;
+pub mod storm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
-use crate::policy::brakes::Brakes;
+use crate::policy::brakes::{Brakes, target_key};
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
@@ -119,6 +121,8 @@ pub struct Authoriser {
     pub brakes: Brakes,
     /// Alerts that had been firing for longer when first seen are left to a person.
     pub max_age: Duration,
+    /// Which storms were told.
+    pub storms: storm::Told,
 }
 
 /// Who wants something: the incident and the policy that owns it, with what its plugin declares.
@@ -143,12 +147,19 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
+        if let Some(stop) = self.before_looking(journal, claim).await? {
+            return write_stop(journal, claim.incident, stop).await;
+        }
         let consent = Consent::of(claim, Time::now());
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
         let checked = match self.check_with(claim, consent, proposals).await {
             Ok(checked) => checked,
+            Err(stop) => return write_stop(journal, claim.incident, stop).await,
+        };
+        let calm = match self.calm(claim).await {
+            Ok(calm) => calm,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
         let spend = self.spend(claim, &checked);
@@ -158,15 +169,17 @@ impl Authoriser {
         let intents = (first..).zip(actions.iter().cloned());
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
-        append.spend = spend;
+        append.spend.clone_from(&calm);
+        append.spend.extend(spend);
         match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
+                self.passed(claim, &calm);
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
             Appended::Braked { key, limit, after, holder } => {
                 let full = Full { key: &key, limit, after, holder: holder.as_ref() };
-                let stop = self.braked(claim, full, &proposals[0]);
+                let stop = self.braked(journal, claim, full, proposals).await?;
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
@@ -202,6 +215,14 @@ impl Authoriser {
         Ok(self.would_be(journal, claim, proposals).await?.map(actions_of))
     }
 
+    /// What the journal alone tells. It is cheap, and there may be ten thousand who ask.
+    async fn before_looking(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
+        match self.away(journal, claim) {
+            None => self.stormy(journal, claim).await,
+            away => Ok(away),
+        }
+    }
+
     async fn would_be(
         &self,
         journal: &Journal,
@@ -212,14 +233,22 @@ impl Authoriser {
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
         }
+        if let Some(stop) = self.before_looking(journal, claim).await? {
+            return Ok(Err(stop));
+        }
         let checked = match self.check_with(claim, Consent::Missing, proposals).await {
             Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
-        match journal.room(&claim.incident.id, &self.spend(claim, &checked)).await? {
+        let mut spend = match self.calm(claim).await {
+            Ok(calm) => calm,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        spend.extend(self.spend(claim, &checked));
+        match journal.room(&claim.incident.id, &spend).await? {
             Some(Appended::Braked { key, limit, after, holder }) => {
                 let full = Full { key: &key, limit, after, holder: holder.as_ref() };
-                Ok(Err(self.braked(claim, full, &proposals[0])))
+                Ok(Err(self.braked(journal, claim, full, proposals).await?))
             }
             _ => Ok(Ok(checked)),
         }
@@ -230,12 +259,22 @@ impl Authoriser {
         brakes::spend(claim.policy, &self.brakes, &actions, &healthy::groups(claim.policy, &self.brakes, checked))
     }
 
-    fn braked(&self, claim: Claim<'_>, full: Full<'_>, proposal: &Proposal) -> Stop {
-        let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
-        match rule {
-            Rule::AttemptsSpent => Stop::Refused { proposal: proposal.clone(), rule, message },
-            _ => Stop::Held { rule, message, until: full.after },
+    async fn braked(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        full: Full<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Stop, JournalError> {
+        if let Some(storm) = self.storm_stop(journal, claim, full.key, full.after).await? {
+            return Ok(storm);
         }
+        let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
+        Ok(match rule {
+            // All proposals of one act are about one target, so the refusal keeps that target's lock.
+            Rule::AttemptsSpent => Stop::Refused { proposal: proposals[0].clone(), rule, message },
+            _ => Stop::Held { rule, message, until: full.after },
+        })
     }
 
     /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing.
@@ -356,7 +395,7 @@ impl Authoriser {
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
         let max = claim.policy.max_age.unwrap_or(self.max_age);
         let age = claim.incident.opened_at.min(Time::now()).since(claim.incident.alert.starts_at);
-        if claim.incident.taken_by_person || age <= max {
+        if claim.incident.taken_at.is_some() || age <= max {
             return Ok(());
         }
         let message = format!(
@@ -398,17 +437,34 @@ fn actions_of(checked: Vec<Checked>) -> Vec<Action> {
 }
 
 async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
-    let event = match stop {
-        Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
-        Stop::Held { rule, message, until } => Event::Held { rule, message, until },
+    let (event, spend) = match stop {
+        Stop::Refused { proposal, rule, message } => {
+            let spend = stays_with(rule, &proposal);
+            (Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }, spend)
+        }
+        Stop::Held { rule, message, until } => (Event::Held { rule, message, until }, Vec::new()),
     };
-    write_event(journal, incident, event).await
+    write(journal, Append { spend, ..Append::new(incident.id.clone(), Some(incident.seq), vec![event]) }).await
+}
+
+/// A target whose attempts are spent stays with the incident that was told so, until that is closed: other incidents about it neither act
+/// nor call a person too.
+fn stays_with(rule: Rule, proposal: &Proposal) -> Vec<Spend> {
+    match proposal.target().parse() {
+        Ok(target) if rule == Rule::AttemptsSpent => vec![Spend::Lock { key: target_key(&target), limit: 1 }],
+        _ => Vec::new(),
+    }
 }
 
 async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Result<Authorised, JournalError> {
-    match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
+    write(journal, Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await
+}
+
+async fn write(journal: &Journal, append: Append) -> Result<Authorised, JournalError> {
+    match journal.append(append).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
         Appended::Fenced => Err(JournalError::fenced()),
+        // Also when another incident took the target meanwhile: authorised again, this one is then held for it.
         _ => Ok(Authorised::Again),
     }
 }

@@ -13,6 +13,7 @@ mod export;
 pub mod replay;
 mod settings;
 mod sqlite;
+pub mod storm;
 
 use std::fmt;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
 pub use settings::{Keep, Settings};
 pub use sqlite::{Compacted, Pin, Reader, backup, compact};
+use storm::Storm;
 
 /// Why the journal could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +88,15 @@ pub struct Listed {
     pub id: IncidentId,
     /// True until it is closed.
     pub open: bool,
+}
+
+/// A time in which nobody kept this journal: the server was down or its machine slept, or this is a copy that was put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// When it was last kept.
+    pub from: Time,
+    /// When it was kept again.
+    pub until: Time,
 }
 
 /// Proof that a value was appended and acknowledged: only this room makes one.
@@ -151,6 +162,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Open incidents whose timer is due by the journal's time, the longest due first, at most `limit`. A timer is what
     /// [`Draft::timer`] last said, written in the same append.
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
+    /// The last storm among the newcomers of this key, over or not.
+    fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>>;
+
+    /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
+    fn away(&self) -> Vec<Away>;
 
     /// Can it be written now? Tries it, cheaply and soon, and says what to do if not.
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>>;
@@ -281,6 +298,19 @@ impl Journal {
     /// missing.
     pub async fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         self.store.tail(after_pos, limit).await
+    }
+
+    /// The last storm among the newcomers of this key, over or not.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn storm(&self, key: &str) -> Result<Option<Storm>, JournalError> {
+        self.store.storm(key).await
+    }
+
+    /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
+    pub fn away(&self) -> Vec<Away> {
+        self.store.away()
     }
 
     /// Can it be written now?

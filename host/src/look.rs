@@ -44,6 +44,9 @@ pub trait Eyes: fmt::Debug + Send + Sync {
         value: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Container>, LookError>>;
 
+    /// All containers of this host with their labels, running or not: to know how large a group is.
+    fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>>;
+
     /// How one can tell that a person stopped this container; `None` if it runs or ended on its own.
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>>;
 
@@ -94,6 +97,10 @@ impl Eyes for World {
         value: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
         self.engines.labelled(host, label, value).boxed()
+    }
+
+    fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        self.engines.all(host).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {

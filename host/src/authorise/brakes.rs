@@ -87,7 +87,10 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
     let by = full.holder.map_or(String::new(), |holder| format!(" (incident {holder})"));
     let own = &policy.name;
     match brake {
-        "target" => (Rule::TargetBusy, format!("another incident is at work on {of}{by}")),
+        "target" => (
+            Rule::TargetBusy,
+            format!("another incident is at work on {of}, or has spent its attempts and left it to a person{by}"),
+        ),
         "group" => (
             Rule::MinimumHealthy,
             format!(
@@ -96,7 +99,10 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
         ),
         "attempts" => (
             Rule::AttemptsSpent,
-            format!("the attempts allowed for {of} are spent: it keeps failing, and a person has to look (brakes.attempts)"),
+            format!(
+                "the attempts allowed for {of} are spent: it keeps failing, and a person has to look (brakes.attempts); nothing else is done \
+                 about it before a person closes or retries this incident, or its alert has been gone for as long as attempts count"
+            ),
         ),
         "cooldown" => (Rule::Cooldown, format!("too soon after the last {} (brakes.cooldown)", of.replacen(':', " of ", 1))),
         "policy" => (

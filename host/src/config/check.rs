@@ -154,6 +154,14 @@ impl<'a> Checks<'a> {
         }
         self.length(path, rate.window, Duration::from_secs(1), DAY * 30);
     }
+
+    fn storm(&mut self, path: &str, storm: PerWindow) {
+        if storm.limit == 0 {
+            let hint = "write for instance `5 per 1m`; with a large number, such as `1000 per 1m`, there is hardly ever one";
+            self.wrong(path, "with 0 it would be a storm before anything fails", hint);
+        }
+        self.length(path, storm.window, Duration::from_secs(1), Duration::from_secs(3_600));
+    }
 }
 
 /// Checks `paramedic.yaml` by itself.
@@ -183,6 +191,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     checks.minimum_healthy(&config.brakes.minimum_healthy);
     checks.rate("brakes.attempts", config.brakes.attempts);
     checks.rates("brakes.actions", &config.brakes.actions);
+    checks.storm("brakes.storm", config.brakes.storm);
     checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
@@ -225,6 +234,9 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
     checks.rates("brakes.actions", &policy.brakes.actions);
     checks.at_once("brakes.concurrent", policy.brakes.concurrent);
     checks.minimum_healthy(&policy.brakes.minimum_healthy);
+    if let Some(storm) = policy.brakes.storm {
+        checks.storm("brakes.storm", storm);
+    }
     checks.length("approve.within", policy.approve.within, Duration::from_secs(60), DAY);
     if policy.approvers.as_ref().is_some_and(Vec::is_empty) {
         let hint = "name somebody, such as `approvers: [alice, group ops]`, or leave the key out: then whoever may use the operator's socket";

@@ -241,6 +241,8 @@ pub enum Rule {
     TooManyActions,
     /// Too few others of its group would stay healthy.
     MinimumHealthy,
+    /// So much fails at once that the sensor is more likely to be broken.
+    Storm,
     /// Everything is halted.
     Halted,
     /// It could not be found out whether acting is allowed.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::JournalError;
+use super::storm::Newcomer;
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::incident::Event;
@@ -37,6 +38,10 @@ pub struct Append {
     pub release: Vec<String>,
     /// True when it gives back every lock that it holds, whatever they are.
     pub release_all: bool,
+    /// Keys that this incident holds from now on, without a check; others may hold them too.
+    pub hold: Vec<String>,
+    /// Who is counted, so that a storm is noticed.
+    pub newcomers: Vec<Newcomer>,
 }
 
 impl Append {
@@ -51,6 +56,8 @@ impl Append {
             stamp: Vec::new(),
             release: Vec::new(),
             release_all: false,
+            hold: Vec::new(),
+            newcomers: Vec::new(),
         }
     }
 }
@@ -72,13 +79,27 @@ pub enum Spend {
         /// How many may hold it.
         limit: u32,
     },
+    /// No storm is on among the newcomers of `key`; spends nothing.
+    Calm {
+        /// Among whom, such as `storm:all`.
+        key: String,
+    },
+    /// At most `limit` of these keys are held, by whomever; spends nothing.
+    Share {
+        /// What it is called, such as `share:heal-web`.
+        key: String,
+        /// The keys that are counted.
+        of: Vec<String>,
+        /// How many may be held.
+        limit: u32,
+    },
 }
 
 impl Spend {
     /// The key that is counted or held.
     pub fn key(&self) -> &str {
         match self {
-            Self::Rate { key, .. } | Self::Lock { key, .. } => key,
+            Self::Rate { key, .. } | Self::Lock { key, .. } | Self::Calm { key } | Self::Share { key, .. } => key,
         }
     }
 }
@@ -147,8 +168,9 @@ impl Draft {
         if ends.is_some_and(|at| at + 1 < append.events.len()) {
             return refuse("nothing can follow `closed`");
         }
-        let too_long = |spend: &Spend| matches!(spend, Spend::Rate { limits, .. } if limits.iter().any(|limit| limit.window > LONGEST_WINDOW));
-        if append.spend.iter().any(too_long) {
+        let long = |limit: &PerWindow| limit.window > LONGEST_WINDOW;
+        let too_long = |spend: &Spend| matches!(spend, Spend::Rate { limits, .. } if limits.iter().any(long));
+        if append.spend.iter().any(too_long) || append.newcomers.iter().any(|new| new.window > LONGEST_WINDOW) {
             return refuse("a rate cannot be counted over more than 32 days");
         }
         let bodies: Vec<String> = append
@@ -192,17 +214,18 @@ impl Draft {
     pub fn stamps(&self) -> impl Iterator<Item = &str> {
         let spent = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Rate { key, .. } => Some(key.as_str()),
-            Spend::Lock { .. } => None,
+            _ => None,
         });
         spent.chain(self.append.stamp.iter().map(String::as_str))
     }
 
     /// Keys that its incident holds from now on.
     pub fn holds(&self) -> impl Iterator<Item = &str> {
-        self.append.spend.iter().filter_map(|spend| match spend {
+        let locked = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Lock { key, .. } => Some(key.as_str()),
-            Spend::Rate { .. } => None,
-        })
+            _ => None,
+        });
+        locked.chain(self.append.hold.iter().map(String::as_str))
     }
 }
 

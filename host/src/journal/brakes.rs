@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::storm::Storm;
 use super::{Appended, Spend};
 use crate::alert::IncidentId;
 use crate::clock::Time;
@@ -33,6 +34,30 @@ pub trait Counts {
     /// # Errors
     /// The store's.
     fn holders(&self, key: &str, without: &IncidentId) -> Result<(u64, Option<IncidentId>), Self::Error>;
+
+    /// Does anybody hold this key?
+    ///
+    /// # Errors
+    /// The store's.
+    fn is_held(&self, key: &str) -> Result<bool, Self::Error>;
+
+    /// When this subject was last counted among the newcomers of this key.
+    ///
+    /// # Errors
+    /// The store's.
+    fn arrived(&self, key: &str, subject: &str) -> Result<Option<Time>, Self::Error>;
+
+    /// Of the newcomers of this key that came later than `since`, the one that is `nth` from the newest (0).
+    ///
+    /// # Errors
+    /// The store's.
+    fn newest(&self, key: &str, since: Time, nth: u64) -> Result<Option<Time>, Self::Error>;
+
+    /// The last storm among the newcomers of this key, over or not.
+    ///
+    /// # Errors
+    /// The store's.
+    fn storm(&self, key: &str) -> Result<Option<Storm>, Self::Error>;
 }
 
 /// The first brake that has no room for this, as [`Appended::Braked`].
@@ -53,6 +78,17 @@ pub fn check<C: Counts>(counts: &C, now: Time, incident: &IncidentId, spends: &[
             Spend::Lock { key, limit } => {
                 let (others, holder) = counts.holders(key, incident)?;
                 (others >= u64::from(*limit)).then(|| Appended::Braked { key: key.clone(), limit: None, after: None, holder })
+            }
+            Spend::Calm { key } => {
+                let storm = counts.storm(key)?.filter(|storm| storm.is_on(now));
+                storm.map(|storm| Appended::Braked { key: key.clone(), limit: None, after: Some(storm.until), holder: None })
+            }
+            Spend::Share { key, of, limit } => {
+                let mut held = 0;
+                for one in of {
+                    held += u32::from(counts.is_held(one)?);
+                }
+                (held > *limit).then(|| Appended::Braked { key: key.clone(), limit: None, after: None, holder: None })
             }
         };
         if braked.is_some() {

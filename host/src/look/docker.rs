@@ -4,8 +4,8 @@
 //! (see `Engines::hands`). The engine is asked anew every time and a client is made for every call, so that a socket
 //! that appears later, or an engine that was restarted, needs no care here. A container is found by its exact name or its full
 //! id; Docker would also take the beginning of an id or another container's name, and that is no match.
-//! Lists of containers are only asked for by a label, for `minimum_healthy` (Podman's cannot be read by the client).
-//! Absent on purpose: retries, and a memory of anything.
+//! Lists of containers are only asked for to count them: by a label for `minimum_healthy`, all for a storm's share; never to find
+//! a target (Podman's cannot be read by the client). Absent on purpose: retries, and a memory of anything.
 
 mod protected;
 mod stopped;
@@ -312,6 +312,24 @@ impl Engines {
         };
         let late = LookError::TooSlow { host: host.clone(), within: DEADLINE };
         tokio::time::timeout(DEADLINE, all).await.unwrap_or(Err(late))
+    }
+
+    /// All containers of this host with their labels, running or not.
+    ///
+    /// # Errors
+    /// Why it could not be found out.
+    pub async fn all(&self, host: &DockerHost) -> Result<Vec<(Target, Labels)>, LookError> {
+        let client = self.client(host, DEADLINE)?;
+        let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
+        let listed = self.asked(host, client.list_containers(Some(all))).await?;
+        let named = |names: Vec<String>| {
+            // The names that other containers know it by have a second slash.
+            let own = names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'));
+            own.and_then(|name| name.parse().ok()).map(|container| Target { host: host.clone(), container })
+        };
+        let one = |(names, labels): (Option<Vec<String>>, Option<_>)| Some((named(names?)?, labels.unwrap_or_default()));
+        let labelled = listed.into_iter().map(|found| (found.names, found.labels.map(|labels| labels.into_iter().collect())));
+        Ok(labelled.filter_map(one).collect())
     }
 
     /// `name` comes from a [`ContainerName`] or [`ContainerId`]: the client puts it into a URL as it is.

@@ -2,7 +2,8 @@
 //!
 //! Safe defaults, on with an empty configuration: a cooldown of 30 s per target and kind of action, 5 attempts per target in
 //! 30 minutes across incidents, one action at a time per target and per policy, three altogether; a policy acts 5 times an hour and 25
-//! times a day, all of them together 10 and 50 times. `docs/brakes.md` has the reasons.
+//! times a day, all of them together 10 and 50 times; five new targets in a minute are a storm, and so is more than half of a policy's
+//! containers failing at once. `docs/brakes.md` has the reasons.
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,6 +147,38 @@ impl TryFrom<String> for Alike {
     }
 }
 
+/// A part of a group, written `50%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// The whole group: never more than that.
+    pub fn is_all(self) -> bool {
+        self.0 >= 100
+    }
+
+    /// So many of a group of this size are the share, rounded down.
+    pub fn of(self, size: usize) -> u32 {
+        u32::try_from(size * usize::from(self.0) / 100).unwrap_or(u32::MAX)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let share = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        share.filter(|share| (1..=100).contains(share)).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is no share: write 1% to 99%, for instance `50%`, or `100%` for no limit"))
+        })
+    }
+}
+
 /// A policy's own brakes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -161,11 +194,23 @@ pub struct PolicyBrakes {
     pub concurrent: u32,
     /// What has to stay healthy; counts beside the global ones.
     pub minimum_healthy: Vec<MinimumHealthy>,
+    /// So many new targets of this policy within such a time are a storm, beside [`Brakes::storm`], which counts altogether.
+    pub storm: Option<PerWindow>,
+    /// Default: [`Brakes::storm_share`].
+    pub storm_share: Option<Share>,
 }
 
 impl Default for PolicyBrakes {
     fn default() -> Self {
-        Self { cooldown: None, attempts: None, actions: Rates::hours_and_days(5, 25), concurrent: 1, minimum_healthy: Vec::new() }
+        Self {
+            cooldown: None,
+            attempts: None,
+            actions: Rates::hours_and_days(5, 25),
+            concurrent: 1,
+            minimum_healthy: Vec::new(),
+            storm: None,
+            storm_share: None,
+        }
     }
 }
 
@@ -184,6 +229,10 @@ pub struct Brakes {
     pub concurrent: u32,
     /// What has to stay healthy, whichever policy acts.
     pub minimum_healthy: Vec<MinimumHealthy>,
+    /// So many new targets within such a time, altogether, are a storm: nothing is done while it lasts.
+    pub storm: PerWindow,
+    /// When more than this share of the containers that a policy may touch fail at once, nothing of it is done.
+    pub storm_share: Share,
 }
 
 impl Default for Brakes {
@@ -194,6 +243,8 @@ impl Default for Brakes {
             actions: Rates::hours_and_days(10, 50),
             concurrent: 3,
             minimum_healthy: Vec::new(),
+            storm: PerWindow { limit: 5, window: Duration::from_secs(60) },
+            storm_share: Share(50),
         }
     }
 }

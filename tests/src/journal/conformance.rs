@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use paramedic::incident::{Decision, Mode};
 use paramedic::journal::entry;
+use paramedic::journal::storm::{Newcomer, Storm};
 
 use super::*;
 
@@ -73,6 +74,15 @@ pub const CASES: &[Case] = &[
         run: |place| reads_see_all_that_was_acknowledged_and_no_gap(place).boxed(),
     },
     Case { name: "who_is_meant_is_found", run: |place| who_is_meant_is_found(place).boxed() },
+    Case {
+        name: "a_storm_holds_until_it_has_been_calm_for_a_window",
+        run: |place| a_storm_holds_until_it_has_been_calm_for_a_window(place).boxed(),
+    },
+    Case {
+        name: "no_intent_passes_once_the_last_newcomer_is_written",
+        run: |place| no_intent_passes_once_the_last_newcomer_is_written(place).boxed(),
+    },
+    Case { name: "a_share_counts_what_is_held_by_whomever", run: |place| a_share_counts_what_is_held_by_whomever(place).boxed() },
     Case { name: "who_holds_a_lock_is_known", run: |place| who_holds_a_lock_is_known(place).boxed() },
 ];
 
@@ -494,4 +504,103 @@ async fn who_holds_a_lock_is_known(place: &dyn Place) {
     committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
     assert_eq!(journal.holders("three").await.unwrap(), []);
     assert_eq!(journal.holders("A").await.unwrap(), [id("A", 1)]);
+}
+
+fn new(subject: &str, limit: u32, window: Duration) -> Newcomer {
+    Newcomer { key: "storm:all".to_owned(), subject: subject.to_owned(), limit, window }
+}
+
+/// Writes a note about this incident, which is a newcomer.
+fn arriving(name: &str, new: Newcomer) -> Append {
+    Append { newcomers: vec![new], ..spending(name, Vec::new()) }
+}
+
+fn calm() -> Vec<Spend> {
+    vec![Spend::Calm { key: "storm:all".to_owned() }]
+}
+
+async fn a_storm_holds_until_it_has_been_calm_for_a_window(place: &dyn Place) {
+    const WINDOW: Duration = Duration::from_millis(400);
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    // The same one again and again is one.
+    for subject in ["x", "x", "y", "x", "y"] {
+        committed(&journal.append(arriving("A", new(subject, 3, WINDOW))).await.unwrap());
+    }
+    committed(&journal.append(spending("A", calm())).await.unwrap());
+    assert_eq!(journal.storm("storm:all").await.unwrap(), None);
+    let (.., at) = committed(&journal.append(arriving("B", new("z", 3, WINDOW))).await.unwrap());
+    let refused = journal.append(spending("C", calm())).await.unwrap();
+    assert_eq!(braked(&refused), ("storm:all", Some(at.plus(WINDOW)), None));
+    assert_eq!(journal.room(&id("C", 1), &calm()).await.unwrap(), Some(refused));
+    assert_eq!(journal.room(&id("C", 1), &[Spend::Calm { key: "storm:web".to_owned() }]).await.unwrap(), None);
+    // Whoever is new prolongs it, whoever is known does not.
+    tokio::time::sleep(WINDOW / 4).await;
+    let (.., later) = committed(&journal.append(arriving("C", new("w", 3, WINDOW))).await.unwrap());
+    committed(&journal.append(arriving("C", new("w", 3, WINDOW))).await.unwrap());
+    let storm = journal.storm("storm:all").await.unwrap().unwrap();
+    assert_eq!(storm, Storm { since: at, until: later.plus(WINDOW), count: 4 });
+    // It is in the journal, so a restart does not end it.
+    drop(journal);
+    let journal = place.open();
+    assert_eq!(journal.storm("storm:all").await.unwrap(), Some(storm));
+    tokio::time::sleep(storm.until.since(Time::now()) + Duration::from_millis(2)).await;
+    committed(&journal.append(spending("C", calm())).await.unwrap());
+    // A new one begins from nothing.
+    committed(&journal.append(arriving("A", new("x", 3, WINDOW))).await.unwrap());
+    committed(&journal.append(spending("C", calm())).await.unwrap());
+    let of_one = journal.append(arriving("A", new("v", 1, WINDOW))).await.unwrap();
+    committed(&of_one);
+    assert_eq!(journal.storm("storm:all").await.unwrap().map(|storm| storm.count), Some(1));
+}
+
+async fn no_intent_passes_once_the_last_newcomer_is_written(place: &dyn Place) {
+    let journal = place.open();
+    let names = ["A", "B", "C", "D", "E", "F", "G", "H"];
+    opened(&journal, &names).await;
+    for round in 0..200 {
+        let key = format!("storm:{round}");
+        let one = |name: &'static str| {
+            let (journal, key) = (journal.clone(), key.clone());
+            async move {
+                let came = Newcomer { key: key.clone(), subject: name.to_owned(), limit: 4, window: HOUR };
+                let (came, ..) = committed(&journal.append(arriving(name, came)).await.unwrap());
+                match journal.append(spending(name, vec![Spend::Calm { key }])).await.unwrap() {
+                    Appended::Committed { pos, .. } => (came, Some(pos)),
+                    refused => {
+                        braked(&refused);
+                        (came, None)
+                    }
+                }
+            }
+        };
+        let mut all = join_all(names.map(one)).await;
+        all.sort_unstable();
+        let fourth = all[3].0;
+        let passed: Vec<u64> = all.iter().filter_map(|(_, passed)| *passed).collect();
+        assert!(passed.iter().all(|pos| *pos < fourth), "round {round}: {passed:?} and the storm at {fourth}");
+        assert!(all[4..].iter().all(|(_, passed)| passed.is_none()), "round {round}: {all:?}");
+    }
+}
+
+async fn a_share_counts_what_is_held_by_whomever(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    let of = ["failing:web:1", "failing:web:2", "failing:web:3", "failing:web:4"].map(str::to_owned);
+    let share = |limit| vec![Spend::Share { key: "share:web".to_owned(), of: of.to_vec(), limit }];
+    let failing = |name: &str, keys: &[&str]| Append {
+        hold: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
+        ..spending(name, Vec::new())
+    };
+    // Two about one container are one that fails, and one outside of the group is none.
+    for (name, keys) in [("A", &["1", "1"][..]), ("B", &["1"]), ("C", &["9", "2"])] {
+        committed(&journal.append(failing(name, keys)).await.unwrap());
+    }
+    committed(&journal.append(spending("A", share(2))).await.unwrap());
+    let refused = journal.append(spending("A", share(1))).await.unwrap();
+    assert_eq!(braked(&refused), ("share:web", None, None));
+    // Whoever is closed fails no more.
+    committed(&journal.append(Append::new(id("C", 1), None, vec![closed()])).await.unwrap());
+    committed(&journal.append(spending("A", share(1))).await.unwrap());
+    assert_eq!(journal.holders("failing:web:1").await.unwrap().len(), 2);
 }

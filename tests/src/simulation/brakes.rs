@@ -69,8 +69,9 @@ fn attempts(all: &[Intent<'_>], world: &World, wrong: &mut Vec<String>) {
         attempts.entry(intent.action.target()).or_default().insert((intent.intended, intent.incident));
     }
     for (target, attempts) in &attempts {
-        if !inside(attempts.iter().map(|(at, _)| *at).collect(), world.plan.attempts.into(), WINDOW) {
-            wrong.push(format!("brake: more than {} attempts at {target} in ten minutes", world.plan.attempts));
+        let (limit, window) = (world.plan.attempts, Duration::from_secs(world.plan.window.into()));
+        if !inside(attempts.iter().map(|(at, _)| *at).collect(), limit.into(), window) {
+            wrong.push(format!("brake: more than {limit} attempts at {target} in {} s", window.as_secs()));
         }
     }
 }

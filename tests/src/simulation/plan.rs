@@ -149,7 +149,21 @@ pub struct Plan {
     pub approve: bool,
     /// A second policy, for every second container.
     pub two_policies: bool,
+    /// Two new targets within [`STORM`] seconds are a storm.
+    pub storms: bool,
+    /// What was cured comes back again and again.
+    pub crash_loop: bool,
+    /// Seconds in which attempts count.
+    pub window: u16,
+    /// Seconds until nothing goes wrong any more and nothing fires.
+    pub length: u16,
 }
+
+/// Seconds in which two new targets are a storm, where a plan says so.
+pub const STORM: u16 = 40;
+
+/// How long most plans are.
+pub const LENGTH: u16 = HORIZON + 100;
 
 /// Seconds until everything that goes wrong has gone wrong.
 pub const HORIZON: u16 = 300;
@@ -214,11 +228,12 @@ pub fn plans() -> impl Strategy<Value = Plan> {
     let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
     let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.3));
     let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
-    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2))).prop_map(
+    let storms = proptest::bool::weighted(0.3);
+    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(
         |(
             (firings, troubles, kills, ladder),
             (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
-            ((heals_deliberate, acts_unsure, two_policies), approve),
+            ((heals_deliberate, acts_unsure, two_policies), approve, storms),
         )| Plan {
             firings,
             troubles,
@@ -236,6 +251,10 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             acts_unsure,
             approve,
             two_policies,
+            storms,
+            crash_loop: false,
+            window: 600,
+            length: LENGTH,
         },
     )
 }

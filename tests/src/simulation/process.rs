@@ -10,12 +10,14 @@ use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{DockerVerb, Kind, Proposal};
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
+use paramedic::authorise::storm::Told;
 use paramedic::clock::{Simulated, Time};
 use paramedic::decide::plugin::{Judge, Manifest};
 use paramedic::decide::sandbox::{Brief, Limits, Ruling, Sandbox};
 use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
+use paramedic::healer::line::Lines;
 use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
@@ -30,11 +32,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::plan::{HORIZON, Kill, Plan, Rung, Trouble};
+use super::plan::{Kill, Plan, Rung, STORM, Trouble};
 use super::store::{Disk, Memory};
 use super::world::{START, World};
 
-/// Ten minutes: the first window of all rates.
+/// Ten minutes: the first window of the rates of actions.
 pub const WINDOW: Duration = Duration::from_secs(600);
 /// Half an hour: the second.
 pub const LONG_WINDOW: Duration = Duration::from_secs(1_800);
@@ -124,7 +126,7 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
             "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
             "brakes": {
                 "cooldown": format!("{}s", plan.cooldown),
-                "attempts": format!("{} per 10m", plan.attempts),
+                "attempts": format!("{} per {}s", plan.attempts, plan.window),
                 "actions": [format!("{few} per 10m"), format!("{} per 30m", few + more)],
                 "concurrent": plan.policy_concurrent,
                 "minimum_healthy": if plan.minimum_healthy { json!([{"label": "app=web", "count": 1}]) } else { json!([]) },
@@ -151,6 +153,11 @@ fn halt_file() -> PathBuf {
     FOLDER.with_borrow_mut(|folder| folder.get_or_insert_with(|| tempfile::tempdir().unwrap()).path().join("HALT"))
 }
 
+/// What is a storm in this plan; five, when it has none, are more than there are targets.
+pub fn storm(plan: &Plan) -> PerWindow {
+    PerWindow { limit: if plan.storms { 2 } else { 5 }, window: SECOND * STORM.into() }
+}
+
 /// A server, until it is killed.
 struct Process {
     reached: Reached,
@@ -172,8 +179,9 @@ impl Process {
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            brakes: Brakes { actions, concurrent: plan.concurrent.into(), ..Brakes::default() },
+            brakes: Brakes { actions, concurrent: plan.concurrent.into(), storm: storm(plan), ..Brakes::default() },
             max_age: SECOND * 900,
+            storms: Told::default(),
         };
         let healer = Arc::new(Healer {
             intake: Arc::clone(&intake),
@@ -186,6 +194,7 @@ impl Process {
             verifier: Verifier::with(world.clone()),
             journal,
             turn: tokio::sync::Mutex::default(),
+            lines: Lines::default(),
             stale_after: SECOND * 600,
             shutdown: Shutdown::new(),
         });
@@ -272,7 +281,7 @@ async fn play(plan: Plan) -> Record {
     let senders: Vec<AbortHandle> =
         (0..play.world.plan.firings.len()).map(|number| tokio::spawn(Arc::clone(&play).tell(number)).abort_handle()).collect();
     let begun = Instant::now();
-    for second in 0..HORIZON + 100 {
+    for second in 0..play.world.plan.length {
         sleep_until(begun + SECOND * second.into()).await;
         play.world.second_passes(second);
         play.people(second).await;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use paramedic::action::Action;
 use paramedic::alert::{IncidentId, Status};
 use paramedic::clock::Time;
-use paramedic::incident::{Closing, Event, Verdict};
+use paramedic::incident::{Answer, Closing, Decision, Event, Verdict};
 use paramedic::journal::Entry;
+use paramedic::policy::brakes::PerWindow;
 use paramedic::verify::Seen;
 
 use super::plan::Trouble;
-use super::process::{Record, STABLE, Said};
+use super::process::{Record, STABLE, Said, storm};
 use super::world::{What, World, second};
 
 /// As long as an echo of a healed firing is told (see `receive/intake.rs`).
@@ -37,6 +38,7 @@ pub fn broken(record: &Record) -> Vec<String> {
     one_open_per_key(entries, &mut wrong);
     effects_have_permits(entries, &record.world, &mut wrong);
     super::brakes::hold(entries, &record.world, &mut wrong);
+    calm_in_a_storm(entries, storm(&record.world.plan), &mut wrong);
     people_win(entries, &record.world, &mut wrong);
     healed_was_seen(entries, &record.world, &mut wrong);
     wrong
@@ -149,6 +151,42 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
             && !runs.insert(run.clone())
         {
             wrong.push(format!("5: {run} ran twice"));
+        }
+    }
+}
+
+/// While so many targets are new, nothing is allowed but what a person took; counted anew from the entries.
+fn calm_in_a_storm(entries: &[Entry], storm: PerWindow, wrong: &mut Vec<String>) {
+    let mut owned: HashSet<&IncidentId> = HashSet::new();
+    let mut persons: HashSet<&IncidentId> = HashSet::new();
+    let mut targets: HashMap<&IncidentId, String> = HashMap::new();
+    let mut came: HashMap<String, Time> = HashMap::new();
+    let mut until = Time(0);
+    for entry in entries {
+        let (id, at) = (&entry.incident, entry.at);
+        match &entry.event {
+            Event::Asked { targets: views, .. } => {
+                let name = views.iter().map(|view| view.target.to_string()).collect::<String>();
+                targets.insert(id, name);
+            }
+            Event::Retried { .. } => drop(persons.insert(id)),
+            Event::Intended { .. } if at < until && !persons.contains(id) => {
+                wrong.push(format!("storm: allowed at {} although it lasts until {}", second(at), second(until)));
+            }
+            Event::Decided(Answer { mode, decision: Ok(decision), .. }) if mode.takes() => {
+                let new = !matches!(decision, Decision::Pass { .. }) && owned.insert(id);
+                let fresh = |came: Option<&Time>| came.is_some_and(|came| at.since(*came) < storm.window);
+                let name = targets.get(id).cloned().unwrap_or_default();
+                if !new || matches!(decision, Decision::Ignore { .. }) || fresh(came.get(&name)) {
+                    continue;
+                }
+                came.insert(name, at);
+                let lately = came.values().filter(|came| at.since(**came) < storm.window).count();
+                if lately >= storm.limit as usize {
+                    until = at.plus(storm.window);
+                }
+            }
+            _ => {}
         }
     }
 }

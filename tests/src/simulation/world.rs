@@ -264,7 +264,7 @@ impl World {
                 && now >= since.plus(after)
             {
                 truth.set(now, true);
-                truth.repeats = None;
+                truth.repeats = truth.repeats.filter(|_| self.plan.crash_loop);
             }
         }
         for (begin, length, trouble) in &self.plan.troubles {
@@ -389,6 +389,16 @@ impl Eyes for World {
         assert_eq!((label, value), ("app", "web"));
         let all = (0..SERVICES).filter_map(|number| self.inspect(Some(number)).transpose()).collect();
         std::future::ready(all).boxed()
+    }
+
+    fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        let all = (0..SERVICES).map(|number| (target(number), Labels::new())).collect();
+        let answer = if self.has(Trouble::EngineDown) {
+            Err(LookError::TooSlow { host: local(), within: Duration::from_secs(5) })
+        } else {
+            Ok(all)
+        };
+        std::future::ready(answer).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
