@@ -41,7 +41,9 @@ impl Healer {
             }
             let left = until.map(|moment| moment.since(Time::now()));
             match (then, left) {
-                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                (Some(Due::Ask(Trigger::HoldOver)), left)
+                    if may_end_early(incident) || left.is_none_or(|left| left.is_zero()) =>
+                {
                     return self.ask_again(incident, permits, news).await;
                 }
                 (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
@@ -60,7 +62,7 @@ impl Healer {
     /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
     async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
         let still = match &incident.phase {
-            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
+            Phase::Held { proposals, rule, until } => self.still_held(incident, proposals, (*rule, *until)).await?,
             _ => false,
         };
         // When a brake lets go, one of those that it held goes first; the others look again later.
@@ -76,13 +78,18 @@ impl Healer {
         }
     }
 
-    /// Is it still held? By the same rule: say nothing. By another one: write that.
-    async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
+    /// Is it still held? By the same rule until the same moment: say nothing. Else write that.
+    async fn still_held(
+        &self,
+        incident: &Incident,
+        proposals: &[Proposal],
+        before: (Rule, Option<Time>),
+    ) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
         match self.authoriser.would(&self.journal, claim, proposals).await? {
             Err(Stop::Held { rule, message, until }) => {
-                if rule != before || until.is_some() {
+                if (rule, until) != before {
                     let event = Event::Held { rule, message, until };
                     self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
                 }
@@ -151,6 +158,11 @@ impl Healer {
             () = self.shutdown.requested() => true,
         }
     }
+}
+
+/// Is it held by a person's word, which that person may take back before its time?
+fn may_end_early(incident: &Incident) -> bool {
+    matches!(incident.phase, Phase::Held { rule: Rule::Hold | Rule::Maintenance, .. })
 }
 
 /// True when every door through which it was heard says that it is over.

@@ -6,6 +6,7 @@
 //! id; Docker would also take the beginning of an id or another container's name, and that is no match.
 //! Absent on purpose: lists of containers (Podman's cannot be read by the client), retries, and a memory of anything.
 
+mod diagnostics;
 mod protected;
 mod stopped;
 

@@ -161,6 +161,8 @@ impl Process {
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
+            holds: Holds::of(halt_file().parent().unwrap()),
+            maintenance: Vec::new(),
             brakes: Brakes { actions: rate(plan.actions), concurrent: plan.concurrent.into(), ..Brakes::default() },
             max_age: SECOND * 900,
         };
