@@ -595,6 +595,12 @@ impl Fates for World {
     }
 
     fn after(&self) -> BoxFuture<'_, ()> {
-        self.operation().boxed()
+        async {
+            self.operation().await;
+            if self.has(Trouble::DiskSlow) {
+                sleep(Duration::from_secs(5)).await;
+            }
+        }
+        .boxed()
     }
 }
