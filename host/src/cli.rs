@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod desk;
 mod halt;
+mod hold;
 mod incident;
 mod journal;
 mod observe;
@@ -54,6 +55,12 @@ enum Command {
     Halt(halt::Halt),
     /// Let actions begin again
     Resume(halt::Resume),
+    /// Hold everything about certain alerts for a while, such as during a deployment
+    Hold(hold::Hold),
+    /// End a hold before its time
+    Release(hold::Release),
+    /// List what is held, by whom, why and until when
+    Holds(hold::ListHolds),
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -130,6 +137,9 @@ impl Command {
             Self::Incident(command) => command.run().await,
             Self::Halt(command) => command.run().await,
             Self::Resume(command) => command.run().await,
+            Self::Hold(command) => command.run().await,
+            Self::Release(command) => command.run().await,
+            Self::Holds(command) => command.run().await,
             Self::Journal(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,

@@ -4,14 +4,17 @@
 
 mod ansible;
 mod approval;
+mod cancelling;
 mod components;
 mod config;
 mod crash;
+mod diagnostics;
 mod docker;
 mod doors;
 mod engine;
 mod flow;
 mod halt;
+mod holding;
 mod host;
 mod house;
 mod incident;
