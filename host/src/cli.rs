@@ -56,6 +56,9 @@ enum Command {
     /// Let actions begin again
     Resume(halt::Resume),
     /// Hold everything about certain alerts for a while, such as during a deployment
+    ///
+    /// Nothing begins about an alert whose labels fit all matchers, until the end comes or somebody releases it; then what was held is asked
+    /// again. It works without a running server, survives its restarts, and prints the hold's id, alone on stdout.
     Hold(hold::Hold),
     /// End a hold before its time
     Release(hold::Release),

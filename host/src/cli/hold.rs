@@ -19,14 +19,16 @@ use crate::hold::Holds;
 use crate::operate::{Held, LetGo, Listed, Wanted, after_hold, myself, reason};
 use crate::telemetry::clean;
 
+/// A deployment as its script would write it.
+const IN_A_SCRIPT: &str = "\
+In a script:
+  id=$(paramedic hold 'service=\"web\"' --for 30m --reason \"deploy $BUILD\") || exit
+  ./deploy; code=$?
+  paramedic release \"$id\" --reason \"deploy $BUILD ended with $code\"";
+
 /// Hold everything about certain alerts for a while, such as during a deployment; prints the hold's id
-///
-/// Nothing begins about an alert whose labels fit all matchers, until the end, or until somebody releases it. What is held is asked
-/// again then. It works without a running server, and survives its restarts.
-///
-/// In a script:  id=$(paramedic hold 'service="web"' --for 30m --reason "deploy $BUILD") && deploy; paramedic release "$id" --reason "deployed"
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("end").required(true))]
+#[command(group = ArgGroup::new("end").required(true), after_help = IN_A_SCRIPT)]
 pub struct Hold {
     /// Which alerts: matchers on their labels, as in Alertmanager (=, !=, =~, !~); all have to fit
     #[arg(required = true, value_name = "MATCHER")]
