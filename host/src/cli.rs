@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod desk;
 mod halt;
+mod hold;
 mod incident;
 mod journal;
 mod observe;
@@ -54,6 +55,15 @@ enum Command {
     Halt(halt::Halt),
     /// Let actions begin again
     Resume(halt::Resume),
+    /// Hold everything about certain alerts for a while, such as during a deployment
+    ///
+    /// Nothing begins about an alert whose labels fit all matchers, until the end comes or somebody releases it; then what was held is asked
+    /// again. It works without a running server, survives its restarts, and prints the hold's id, alone on stdout.
+    Hold(hold::Hold),
+    /// End a hold before its time
+    Release(hold::Release),
+    /// List what is held, by whom, why and until when
+    Holds(hold::ListHolds),
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -130,6 +140,9 @@ impl Command {
             Self::Incident(command) => command.run().await,
             Self::Halt(command) => command.run().await,
             Self::Resume(command) => command.run().await,
+            Self::Hold(command) => command.run().await,
+            Self::Release(command) => command.run().await,
+            Self::Holds(command) => command.run().await,
             Self::Journal(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,

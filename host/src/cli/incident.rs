@@ -26,6 +26,8 @@ pub enum IncidentCommand {
     Deny(verdict::Verdict),
     /// Ask the policy again, also about what is escalated, held, or had long been firing when it was first seen
     Retry(verdict::Verdict),
+    /// End what is running for it; it escalates, and is not tried again before `retry`
+    Cancel(verdict::Verdict),
     /// Close it: this firing is left to people
     Close(verdict::Verdict),
 }
@@ -51,6 +53,9 @@ pub struct List {
 pub struct Show {
     /// Its id, or the beginning of it; a key alone means its latest incident
     id: String,
+    /// Also show what was kept before actions: the end of the container's log, and what its health check said (JSON always has it)
+    #[arg(long)]
+    diagnostics: bool,
     #[command(flatten)]
     data: DataArg,
     /// For people or for programs
@@ -112,6 +117,7 @@ impl IncidentCommand {
             Self::Approve(approve) => approve.run().await,
             Self::Deny(verdict) => verdict.run("deny").await,
             Self::Retry(verdict) => verdict.run("retry").await,
+            Self::Cancel(verdict) => verdict.run("cancel").await,
             Self::Close(verdict) => verdict.run("close").await,
         }
     }
@@ -181,12 +187,12 @@ impl Show {
             json(&Story { incident: Summary::of(&incident), timeline: lines })?;
             return Ok(End::Fine);
         }
-        print(&incident, &lines);
+        print(&incident, &lines, self.diagnostics);
         Ok(End::Fine)
     }
 }
 
-fn print(incident: &Incident, lines: &[Line]) {
+fn print(incident: &Incident, lines: &[Line], diagnostics: bool) {
     let state = incident.closing().map_or(incident.state(), ending);
     line(format!("{} {}  {}", bold(&incident.id.to_string()), clean(incident.alert.name(), 120), bold(state)));
     for (name, text) in incident.alert.annotations.iter().take(4) {
@@ -198,7 +204,11 @@ fn print(incident: &Incident, lines: &[Line]) {
     for entry in lines {
         let clock = entry.at.get(11..23).unwrap_or(&entry.at);
         line(format!("{clock}  {}", entry.text));
-        for detail in &entry.details {
+        let folded = entry.kind == "diagnosed" && !diagnostics;
+        if folded && !entry.details.is_empty() {
+            line("              | --diagnostics shows them");
+        }
+        for detail in entry.details.iter().filter(|_| !folded) {
             line(format!("              | {detail}"));
         }
     }
