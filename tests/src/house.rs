@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["halt", "journal", "look"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
+    &["notify"],
     &["config", "api"],
     &["server"],
     &["cli"],
