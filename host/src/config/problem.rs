@@ -50,7 +50,8 @@ impl fmt::Display for Problem {
             write!(f, "{line}:{column}:")?;
         }
         write!(f, " {}", clean(&self.message, 1000))?;
-        let secret = |line: &&String| may_hold_password(line) || (self.path.starts_with("notify") && line.contains("://"));
+        let hook = self.path.starts_with("notify.webhooks");
+        let secret = |line: &&String| may_hold_password(line) || (hook && (line.contains("://") || self.path.ends_with(".url")));
         if let (Some(place), Some(text)) = (self.place, self.line.as_ref().filter(|line| !secret(line))) {
             write_snippet(f, place, text)?;
         }
