@@ -50,25 +50,35 @@ struct Told {
     at: Instant,
 }
 
+/// What is remembered between two rounds; none of it has to be.
+#[derive(Default)]
+struct Memory {
+    told: BTreeMap<Labels, Told>,
+    /// Whether the journal could be written, and when that was asked.
+    alive: Option<(Instant, bool)>,
+    unreachable: LookAgain,
+    refuses: LookAgain,
+}
+
 impl Keeper {
     /// Keeps it told until it is dropped.
     pub async fn run(&self) {
-        let (mut changes, mut told, mut trouble) = (self.board.changes(), BTreeMap::new(), LookAgain::default());
+        let (mut changes, mut memory) = (self.board.changes(), Memory::default());
         loop {
             changes.mark_unchanged();
-            let result = match self.wanted().await {
-                Some(wanted) => self.tell(wanted, &mut told).await,
+            let result = match self.wanted(&mut memory).await {
+                Some(wanted) => self.tell(wanted, &mut memory).await,
                 None => Ok(()),
             };
             let pause = match result {
                 Ok(()) => {
-                    if trouble.over() {
+                    if memory.unreachable.over() {
                         tracing::info!(who = self.who, "Alertmanager can be told again");
                     }
                     EVERY
                 }
                 Err(error) => {
-                    if trouble.begins() {
+                    if memory.unreachable.begins() {
                         tracing::error!(who = self.who, %error, "Alertmanager cannot be told: nobody is called through it until it can");
                     }
                     AGAIN
@@ -85,16 +95,21 @@ impl Keeper {
     }
 
     /// All that it is to have; `None` while that is not known. Without a journal that can be written, Paramedic is not alive.
-    async fn wanted(&self) -> Option<Vec<Notice>> {
+    async fn wanted(&self, memory: &mut Memory) -> Option<Vec<Notice>> {
         let cases = self.board.cases()?;
         let mut wanted = self.about.wanted(&cases, &self.board.groups(), Time::now());
-        if self.journal.ready().await.is_err() {
+        let (_, alive) = match memory.alive.filter(|(at, _)| at.elapsed() < AGAIN) {
+            Some(asked) => asked,
+            None => *memory.alive.insert((Instant::now(), self.journal.ready().await.is_ok())),
+        };
+        if !alive {
             wanted.retain(|notice| notice.labels.get("alertname").is_none_or(|name| name != ALIVE));
         }
         Some(wanted)
     }
 
-    async fn tell(&self, wanted: Vec<Notice>, told: &mut BTreeMap<Labels, Told>) -> Result<(), SendError> {
+    async fn tell(&self, wanted: Vec<Notice>, memory: &mut Memory) -> Result<(), SendError> {
+        let told = &mut memory.told;
         let names: BTreeSet<&Labels> = wanted.iter().map(|notice| &notice.labels).collect();
         // What it was told so long ago has ended by itself.
         told.retain(|_, before| before.at.elapsed() < before.notice.lasts);
@@ -106,7 +121,7 @@ impl Keeper {
         let all: Vec<(&Notice, bool)> = due.into_iter().map(|n| (n, true)).chain(over.iter().map(|n| (n, false))).collect();
         self.counters.pending(all.len());
         for some in all.chunks(AT_ONCE) {
-            self.post(some).await?;
+            self.post(some, &mut memory.refuses).await?;
             for (notice, goes_on) in some {
                 if *goes_on {
                     let (notice, at) = ((*notice).clone(), Instant::now());
@@ -121,7 +136,7 @@ impl Keeper {
     }
 
     /// Posts these; one that it refuses is told apart and keeps no other from being told.
-    async fn post(&self, notices: &[(&Notice, bool)]) -> Result<(), SendError> {
+    async fn post(&self, notices: &[(&Notice, bool)], refuses: &mut LookAgain) -> Result<(), SendError> {
         match self.post_together(notices).await {
             Err(error) if error.is_about_the_message() => {}
             done => return done,
@@ -131,7 +146,9 @@ impl Keeper {
                 Err(error) if error.is_about_the_message() => {
                     let name = clean(notice.0.labels.get("alertname").map_or("?", String::as_str), 60);
                     let incident = clean(notice.0.labels.get("incident").map_or("", String::as_str), 60);
-                    tracing::error!(who = self.who, name, incident, %error, "Alertmanager refuses one of our alerts: nobody is called by it");
+                    if refuses.begins() {
+                        tracing::error!(who = self.who, name, incident, %error, "Alertmanager refuses an alert of ours: nobody is called by it");
+                    }
                     self.counters.skipped(1);
                 }
                 Err(error) => return Err(error),
