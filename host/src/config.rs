@@ -22,6 +22,7 @@ use crate::look::http::LookError;
 use crate::look::prometheus::{self, Prometheus};
 use crate::look::sight::Sources;
 use crate::look::{docker, inventory, targets};
+use crate::notify;
 use crate::operate;
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
@@ -58,6 +59,8 @@ pub struct Config {
     pub auth: auth::Settings,
     /// Where people are listened to.
     pub operator: operate::Settings,
+    /// Whom to tell.
+    pub notify: notify::Settings,
     /// What makes two alerts the same.
     pub identity: Identity,
     /// How often and how much at once may be done.
@@ -92,6 +95,7 @@ impl Default for Config {
             targets: targets::Rules::default(),
             auth: auth::Settings::default(),
             operator: operate::Settings::default(),
+            notify: notify::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
             maintenance: Vec::new(),
@@ -220,7 +224,8 @@ impl Config {
             self.prometheus.as_mut().and_then(|prometheus| prometheus.bearer_token_file.as_mut()),
             self.alertmanager.as_mut().and_then(|alertmanager| alertmanager.bearer_token_file.as_mut()),
         ];
-        for path in always.into_iter().chain(named.into_iter().flatten()) {
+        let hooks = self.notify.webhooks.iter_mut().filter_map(|hook| hook.bearer_token_file.as_mut());
+        for path in always.into_iter().chain(named.into_iter().flatten()).chain(hooks) {
             *path = folder.join(&*path);
         }
         self.ansible = self.ansible.take().map(|ansible| ansible.relative_to(folder));

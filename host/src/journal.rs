@@ -146,6 +146,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// of what is old and closed: then [`JournalError::Compacted`] says where it goes on.
     fn tail(&self, after_pos: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
 
+    /// Position of the last entry that was acknowledged; 0 when there is none.
+    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>>;
+
     /// All open incidents in the order of their opening.
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
 
@@ -311,6 +314,14 @@ impl Journal {
     /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
     pub fn away(&self) -> Vec<Away> {
         self.store.away()
+    }
+
+    /// Position of the last entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn head(&self) -> Result<u64, JournalError> {
+        self.store.head().await
     }
 
     /// Can it be written now?

@@ -55,6 +55,9 @@ pub mod verify;
 pub mod healer;
 pub mod operate;
 
+// What leaves the house to call people.
+pub mod notify;
+
 // Who gathers the settings, puts the rooms together and shows them.
 pub mod api;
 pub mod config;

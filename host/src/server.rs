@@ -28,6 +28,7 @@ use crate::look::docker::Engines;
 use crate::look::presence::Presence;
 use crate::look::sight::Sources;
 use crate::look::{Eyes, World};
+use crate::notify::Notify;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::receive::auth::Gate;
@@ -76,6 +77,7 @@ pub struct Server {
     healer: Arc<Healer>,
     socket: Socket,
     operator: Arc<Operator>,
+    notify: Arc<Notify>,
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
     engines: Presence,
     sources: Sources,
@@ -121,6 +123,9 @@ impl Server {
         let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, holds.clone(), nudge));
         // Behind the journal, whose lock says that no other server uses this folder.
         let socket = Socket::open(&config.operator, &config.data).await?;
+        let whom =
+            loaded.iter().filter_map(|loaded| Some((loaded.policy.name.clone(), loaded.policy.escalate.clone()?))).collect();
+        let notify = Notify::open(&config.notify, config.alertmanager.as_ref(), &config.data, &journal, whom).await?;
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
@@ -155,6 +160,7 @@ impl Server {
             healer,
             socket,
             operator,
+            notify: Arc::new(notify),
             nudges,
             engines,
             sources,
@@ -205,11 +211,12 @@ impl Server {
             healed
         };
         let shutdown = self.shutdown.clone();
-        let (engines, sources, policies) = (self.engines, self.sources, self.policies);
+        let (engines, sources, policies, notify) = (self.engines, self.sources, self.policies, self.notify);
         let (holds, keep) = (Holds::of(&self.config.data), self.config.journal.keep);
         let poll = async move {
-            let look =
-                async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies), tidy(&holds, keep)) };
+            let look = async {
+                tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies), tidy(&holds, keep), notify.run())
+            };
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
         let people = self.socket.serve(self.operator, self.shutdown.clone());

@@ -192,6 +192,9 @@ impl Store for Scoped {
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         unused()
     }
+    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
+        unused()
+    }
     fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
         unused()
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use paramedic::config;
 use paramedic::incident::Mode;
 use paramedic::journal::Keep;
+use paramedic::notify::Kind;
 use paramedic::policy::brakes::Rates;
 
 fn fixtures() -> PathBuf {
@@ -64,6 +65,12 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(prometheus.url.to_string(), "http://localhost:9090");
     assert_eq!(prometheus.bearer_token_file, Some("/etc/prometheus.token".into()));
     assert_eq!(config.alertmanager.as_ref().unwrap().url.to_string(), "http://localhost:9093");
+    let to = config.notify.alertmanager.as_ref().unwrap();
+    assert_eq!((to.on, to.healing, to.healing_at_most), (true, true, Duration::from_secs(600)));
+    let [chat, pager] = config.notify.webhooks.as_slice() else { panic!("{:?}", config.notify) };
+    assert_eq!((chat.name.as_str(), chat.send.as_slice()), ("chat", &[Kind::Escalated, Kind::Healed][..]));
+    assert_eq!(pager.bearer_token_file, Some(fixtures().join("good/pager.token")));
+    assert!(pager.send.contains(&Kind::Over) && !pager.send.contains(&Kind::Healed));
     let hosts: Vec<_> = config.docker.hosts.keys().map(ToString::to_string).collect();
     assert_eq!(hosts, ["edge", "local"]);
     assert_eq!(config.targets.0.len(), 1);

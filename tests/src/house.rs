@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["halt", "journal", "look"],
     // A halt of something, for a while.
     &["hold"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
+    &["notify"],
     &["config", "api"],
     &["server"],
     &["cli"],

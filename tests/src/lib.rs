@@ -23,6 +23,7 @@ mod journal;
 mod life;
 mod matchers;
 mod monitors;
+mod notify;
 mod people;
 mod programs;
 mod sandbox;

@@ -119,11 +119,13 @@ fn rule_file(rules: &str) -> String {
 
 /// Starts Alertmanager; `more` is YAML at the top of its configuration, such as `inhibit_rules`.
 pub async fn start_alertmanager(more: &str) -> Result<Program> {
+    start_alertmanager_with(&format!("route: {{receiver: none}}\nreceivers: [{{name: none}}]\n{more}\n")).await
+}
+
+/// Starts Alertmanager with this configuration.
+pub async fn start_alertmanager_with(config: &str) -> Result<Program> {
     let folder = TempDir::new()?;
-    std::fs::write(
-        folder.path().join("alertmanager.yml"),
-        format!("route: {{receiver: none}}\nreceivers: [{{name: none}}]\n{more}\n"),
-    )?;
+    std::fs::write(folder.path().join("alertmanager.yml"), config)?;
     Program::start_new("prometheus-alertmanager", folder, |folder, port| {
         vec![
             format!("--config.file={}", folder.join("alertmanager.yml").display()),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::words::split_hint;
 use super::yaml::Source;
-use super::{Config, LoadedPolicy, Problem};
+use super::{Config, LoadedPolicy, Problem, folder_of};
 use crate::action::DockerHost;
+use crate::alert::own;
 use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
@@ -183,6 +184,41 @@ impl<'a> Checks<'a> {
         }
     }
 
+    fn notify(&mut self, config: &Config) {
+        if let Some(to) = &config.notify.alertmanager {
+            if to.on && config.alertmanager.is_none() {
+                let hint = "add `alertmanager: URL` to paramedic.yaml, or remove this key";
+                self.wrong("notify.alertmanager", "there is no Alertmanager to tell", hint);
+            }
+            self.length("notify.alertmanager.healing_at_most", to.healing_at_most, Duration::from_secs(60), DAY);
+            let fits = |name: &str| is_variable(name) && !["alertname", own::MARK].contains(&name);
+            for name in to.labels.keys().filter(|name| !fits(name)) {
+                let hint = "write letters, digits and `_`, such as `labels: {site: berlin}`; alertname and paramedic are ours";
+                let message = format!("`{}` cannot be a label of our alerts", name.escape_debug());
+                self.wrong("notify.alertmanager.labels", message, hint);
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (i, hook) in config.notify.webhooks.iter().enumerate() {
+            if !names.insert(&hook.name) {
+                let message = format!("the name `{}` is already taken by another webhook", hook.name.as_str());
+                let hint = "give every webhook a name of its own: by it is remembered how far it was told";
+                self.wrong(&format!("notify.webhooks[{i}].name"), message, hint);
+            }
+            if hook.send.is_empty() {
+                let hint = "name at least one kind, such as `send: [escalated]`, or leave the key out";
+                self.wrong(&format!("notify.webhooks[{i}].send"), "with an empty list it would never be told anything", hint);
+            }
+            // Read for every message, so that it can be replaced; one that is not there now is a mistake.
+            let file = hook.bearer_token_file.as_ref().map(|file| folder_of(self.source.file()).join(file));
+            if let Some(Err(error)) = file.map(std::fs::File::open) {
+                let message = format!("the token file cannot be read: {error}");
+                let hint = "look whether the path is right, and at its permissions; it is relative to this file's folder";
+                self.wrong(&format!("notify.webhooks[{i}].bearer_token_file"), message, hint);
+            }
+        }
+    }
+
     fn rate(&mut self, path: &str, rate: PerWindow) {
         if rate.limit == 0 {
             self.wrong(
@@ -226,6 +262,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
             format!("group `{}` cannot reach a socket in the data folder, which is the server's alone", group.escape_debug());
         checks.wrong("operator.group", message, hint);
     }
+    checks.notify(config);
     checks.at_once("brakes.concurrent", config.brakes.concurrent);
     checks.minimum_healthy(&config.brakes.minimum_healthy);
     checks.rate("brakes.attempts", config.brakes.attempts);

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use crate::alert::{Alert, IncidentId, Key, Status, Via};
+use crate::alert::{Alert, IncidentId, Key, Status, Via, own};
 use crate::clock::Time;
 use crate::incident::{Closing, Event, Incident};
 use crate::journal::{Append, Appended, Journal, JournalError};
@@ -106,7 +106,8 @@ impl Intake {
     pub async fn hear(&self, via: Via, alerts: Vec<Alert>) -> Result<(), JournalError> {
         // Replicas may differ in what they say of one alert: firing wins, and each key is written once.
         let mut by_key: HashMap<Key, Alert> = HashMap::new();
-        for alert in alerts {
+        // What Paramedic itself told Alertmanager comes back through every door; it is never an incident.
+        for alert in alerts.into_iter().filter(|alert| !own::is_own(&alert.labels)) {
             let key = Key::of(alert.family, &alert.labels, &self.drop);
             if alert.status == Status::Firing {
                 by_key.insert(key, alert);

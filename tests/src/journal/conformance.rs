@@ -113,6 +113,7 @@ async fn whole(journal: &Journal) -> u64 {
 
 async fn appends_are_numbered_and_what_was_written_is_read(place: &dyn Place) {
     let journal = place.open();
+    assert_eq!(journal.head().await.unwrap(), 0);
     let before = Time::now();
     let (pos, seq, at) = committed(&journal.append(opening("A", 1)).await.unwrap());
     assert_eq!((pos, seq), (1, 1));
@@ -127,6 +128,7 @@ async fn appends_are_numbered_and_what_was_written_is_read(place: &dyn Place) {
     assert_eq!(entries.iter().map(|e| (e.pos, e.seq)).collect::<Vec<_>>(), [(1, 1), (3, 2), (4, 3)]);
     assert_eq!((&entries[1].event, entries[1].append_id, entries[1].version), (&note(), two.append_id, 1));
     assert_eq!(journal.read(&id("A", 1), 1, 1).await.unwrap(), entries[1..2]);
+    assert_eq!(journal.head().await.unwrap(), 4);
     assert_eq!(journal.tail(1, 2).await.unwrap().iter().map(|e| e.pos).collect::<Vec<_>>(), [2, 3]);
     let incident = journal.incident(&id("A", 1)).await.unwrap().unwrap();
     assert_eq!((incident.seq, incident.opened_at), (3, at));
