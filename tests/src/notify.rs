@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use paramedic::journal::Reader;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::crash::serve;
+use crate::crash::{binary, serve};
 use crate::engine::Patient;
 use crate::flow::{DOWN, WELL, restarts, rule, service, until_restarted};
 use crate::host::{Host, Setup};
@@ -26,6 +26,8 @@ use crate::programs::{Exporter, Program, reqwest_client, start_alertmanager, sta
 struct Heard {
     at: Instant,
     key: String,
+    /// What it proves itself with.
+    token: String,
     body: Value,
 }
 
@@ -77,11 +79,13 @@ impl Person {
 }
 
 async fn hear(State(person): State<Person>, request: Request) -> StatusCode {
-    let key = request.headers().get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
-    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let (head, body) = request.into_parts();
+    let header = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let (key, token) = (header("idempotency-key"), header("authorization"));
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     let status = (person.answer)(&body);
-    person.heard.lock().unwrap().push(Heard { at: Instant::now(), key, body });
+    person.heard.lock().unwrap().push(Heard { at: Instant::now(), key, token, body });
     StatusCode::from_u16(status).unwrap()
 }
 
@@ -376,9 +380,18 @@ async fn a_webhook_that_was_down_is_told_everything_in_order_across_kills() {
     // The third one it refuses, whatever is said: that one is passed over, and the next ones are told.
     let hook = Person::absent(|body| if body["incident"]["labels"]["name"] == "c" { 400 } else { 200 });
     let mut setup = Setup::restarts("somebody-else");
-    setup.config.push_str(&format!("notify: {{webhooks: [{{name: chat, url: '{}'}}]}}\n", hook.url()));
+    let line = format!("notify: {{webhooks: [{{name: chat, url: '{}', bearer_token_file: token}}]}}\n", hook.url());
+    setup.config.push_str(&line);
     let (folder, port) = (TempDir::new().unwrap(), free_port());
     let config = setup.write(folder.path(), port);
+    std::fs::write(folder.path().join("token"), "T0P-TOKEN\n").unwrap();
+    let log = folder.path().join("log");
+    let serve = |config: &Path| {
+        let log = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let mut command = std::process::Command::new(binary());
+        command.arg("serve").arg("--config").arg(config).stdin(Stdio::null()).stderr(log);
+        command.spawn().unwrap()
+    };
     for (number, name) in (1..).zip(["a", "b", "c"]) {
         let server = serve(&config);
         fire(port, &patient, name).await;
@@ -403,8 +416,11 @@ async fn a_webhook_that_was_down_is_told_everything_in_order_across_kills() {
     fire(port, &patient, "e").await;
     until("the next one", 60, async || hook.heard().len() == 10).await;
     assert_eq!(hook.heard()[9].body["incident"]["labels"]["name"], "e");
-    assert!(hook.heard()[9].at > heard[8].at);
+    assert!(hook.heard()[9].at > heard[8].at && hook.heard().iter().all(|heard| heard.token == "Bearer T0P-TOKEN"));
     end(server);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("A webhook cannot be told") && log.contains("A webhook refuses a message"), "{log}");
+    assert!(!log.contains("T0P"), "a secret is in the log: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -456,4 +472,64 @@ async fn a_webhook_is_told_again_when_what_it_was_told_of_heals_after_all_and_no
         "{over:#}"
     );
     assert!(over["position"].as_u64() > told["position"].as_u64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_told_with_the_command_that_answers_it_and_ends_with_the_answer() {
+    let patient = service();
+    let hook = Person::there().await;
+    let alertmanager = start_alertmanager("").await.unwrap();
+    let mut setup = Setup::restarts(&patient.name).alertmanager(&alertmanager.url);
+    setup.policy = setup.policy.replace("mode: enforce", "mode: approve");
+    setup.config.push_str(&format!("notify: {{webhooks: [{{name: chat, url: '{}', send: [awaiting-approval]}}]}}\n", hook.url()));
+    let host = Host::start(&setup).await;
+    let labels = json!({ "alertname": "Down", "container": patient.name, "team": "web" });
+    host.send("firing", labels, &Time::now().to_string()).await;
+    host.until("awaiting-approval", 20).await;
+    until("the question in Alertmanager", 10, async || !listed(&alertmanager, "ParamedicApproval").await.is_empty()).await;
+    let asked = listed(&alertmanager, "ParamedicApproval").await.remove(0);
+    assert_eq!((&asked["labels"]["team"], &asked["labels"]["policy"]), (&json!("web"), &json!("heal")), "{asked:#}");
+    until("the message", 10, async || hook.heard().len() == 1).await;
+    let told = hook.heard().remove(0).body;
+    let (id, digest) = (told["incident"]["id"].as_str().unwrap(), told["approval"]["digest"].as_str().unwrap());
+    let command = format!("paramedic incident approve {id} --digest {} --reason TEXT", &digest[..12]);
+    assert!(told["commands"].as_array().unwrap().contains(&json!(command)), "{told:#}");
+    assert!(asked["annotations"]["description"].as_str().unwrap().contains(&command), "{asked:#}");
+    let client = reqwest::Client::builder().unix_socket(host.data().join("operator.sock")).build().unwrap();
+    let url = format!("http://paramedic/v1/incidents/{id}/deny");
+    let denied = client.post(url).json(&json!({ "reason": "no" })).send().await.unwrap();
+    assert!(denied.status().is_success(), "{}", denied.text().await.unwrap());
+    until("the question to end", 20, async || listed(&alertmanager, "ParamedicApproval").await.is_empty()).await;
+    until("the call that follows", 20, async || !listed(&alertmanager, "ParamedicEscalated").await.is_empty()).await;
+    assert_eq!((hook.heard().len(), restarts(&patient)), (1, 0));
+}
+
+/// An Alertmanager whose clock is an hour ahead would take what ends in three minutes for something that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alertmanager_with_another_clock_is_told_in_its_own_time() {
+    let posts: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let heard = Arc::clone(&posts);
+    let ahead = Duration::from_secs(3_600);
+    let answer = move |request: Request| {
+        let heard = Arc::clone(&heard);
+        async move {
+            if request.method() == axum::http::Method::POST {
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                heard.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            }
+            let now = jiff::Timestamp::from_millisecond(Time::now().plus(ahead).0).unwrap();
+            ([("date", now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())], "[]")
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(any(answer));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let _host = Host::start(&Setup::restarts("web").alertmanager(&url)).await;
+    until("two posts", 20, async || posts.lock().unwrap().len() >= 2).await;
+    let ends: Vec<Time> =
+        posts.lock().unwrap().iter().map(|post| Time::parse(post[0]["endsAt"].as_str().unwrap()).unwrap()).collect();
+    let told = |ends: Time| ends.since(Time::now().plus(ahead)).as_secs();
+    assert_eq!(told(ends[0]), 0, "before it is known, it is told in our time");
+    assert!((150..=185).contains(&told(ends[1])), "{} s ahead of its clock", told(ends[1]));
 }

@@ -24,6 +24,8 @@ use crate::telemetry::clean;
 const EVERY: Duration = Duration::from_secs(30);
 /// Several changes at once are one post.
 const GATHER: Duration = Duration::from_millis(300);
+/// Alertmanager's clock may differ by so much from ours; by more, and the ends that it is told are put into its time.
+const SKEW: i64 = 20_000;
 /// So many alerts are posted at a time.
 const AT_ONCE: usize = 200;
 
@@ -56,6 +58,8 @@ struct Memory {
     told: BTreeMap<Labels, Told>,
     /// Whether the journal could be written, and when that was asked.
     alive: Option<(Instant, bool)>,
+    /// How far Alertmanager's clock is ahead of ours, in milliseconds; 0 while that hardly matters.
+    ahead: i64,
     unreachable: LookAgain,
     refuses: LookAgain,
 }
@@ -66,11 +70,21 @@ impl Keeper {
         let (mut changes, mut memory) = (self.board.changes(), Memory::default());
         loop {
             changes.mark_unchanged();
+            let ahead = memory.ahead;
             let result = match self.wanted(&mut memory).await {
                 Some(wanted) => self.tell(wanted, &mut memory).await,
                 None => Ok(()),
             };
+            if memory.ahead != ahead {
+                tracing::warn!(
+                    who = self.who,
+                    ahead_ms = memory.ahead,
+                    "Alertmanager's clock is not ours: see whether time is synchronised on both machines"
+                );
+                memory.told.clear();
+            }
             let pause = match result {
+                Ok(()) if memory.ahead != ahead => AGAIN,
                 Ok(()) => {
                     if memory.unreachable.over() {
                         tracing::info!(who = self.who, "Alertmanager can be told again");
@@ -121,7 +135,7 @@ impl Keeper {
         let all: Vec<(&Notice, bool)> = due.into_iter().map(|n| (n, true)).chain(over.iter().map(|n| (n, false))).collect();
         self.counters.pending(all.len());
         for some in all.chunks(AT_ONCE) {
-            self.post(some, &mut memory.refuses).await?;
+            self.post(some, &mut memory.refuses, &mut memory.ahead).await?;
             for (notice, goes_on) in some {
                 if *goes_on {
                     let (notice, at) = ((*notice).clone(), Instant::now());
@@ -136,13 +150,13 @@ impl Keeper {
     }
 
     /// Posts these; one that it refuses is told apart and keeps no other from being told.
-    async fn post(&self, notices: &[(&Notice, bool)], refuses: &mut LookAgain) -> Result<(), SendError> {
-        match self.post_together(notices).await {
+    async fn post(&self, notices: &[(&Notice, bool)], refuses: &mut LookAgain, ahead: &mut i64) -> Result<(), SendError> {
+        match self.post_together(notices, ahead).await {
             Err(error) if error.is_about_the_message() => {}
             done => return done,
         }
         for notice in notices {
-            match self.post_together(std::slice::from_ref(notice)).await {
+            match self.post_together(std::slice::from_ref(notice), ahead).await {
                 Err(error) if error.is_about_the_message() => {
                     let name = clean(notice.0.labels.get("alertname").map_or("?", String::as_str), 60);
                     let incident = clean(notice.0.labels.get("incident").map_or("", String::as_str), 60);
@@ -158,13 +172,22 @@ impl Keeper {
         Ok(())
     }
 
-    async fn post_together(&self, notices: &[(&Notice, bool)]) -> Result<(), SendError> {
+    async fn post_together(&self, notices: &[(&Notice, bool)], ahead: &mut i64) -> Result<(), SendError> {
         let of = |wanted: bool| notices.iter().filter(|(_, goes_on)| *goes_on == wanted).map(|(n, _)| *n).collect::<Vec<_>>();
-        let posted = self.teller.tell(body(&of(true), &of(false), Time::now()), None).await;
-        match &posted {
-            Ok(()) => self.counters.sent(notices.len()),
-            Err(_) => self.counters.failed(),
+        let now = Time::now();
+        match self.teller.tell(body(&of(true), &of(false), Time(now.0 + *ahead)), None).await {
+            Ok(theirs) => {
+                self.counters.sent(notices.len());
+                // An end that lies in its past would be taken, and nobody called.
+                if let Some(differs) = theirs.map(|theirs| theirs.0 - now.0).filter(|differs| (differs - *ahead).abs() > SKEW) {
+                    *ahead = if differs.abs() > SKEW { differs } else { 0 };
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.counters.failed();
+                Err(error)
+            }
         }
-        posted
     }
 }

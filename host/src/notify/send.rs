@@ -7,9 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 
+use crate::clock::Time;
 use crate::look::http::{builder, read_token, root};
 use crate::telemetry::clean;
 
@@ -89,11 +90,11 @@ impl Teller {
         Ok(Self { client, url, token_file })
     }
 
-    /// Sends this JSON once. With a key, the receiver can tell a repetition.
+    /// Sends this JSON once. With a key, the receiver can tell a repetition. Gives the receiver's own time, if it says it.
     ///
     /// # Errors
     /// When it was not told, or that is not known.
-    pub async fn tell(&self, body: String, key: Option<&str>) -> Result<(), SendError> {
+    pub async fn tell(&self, body: String, key: Option<&str>) -> Result<Option<Time>, SendError> {
         let mut request = self.client.post(self.url.clone()).header("Content-Type", "application/json").body(body);
         if let Some(file) = &self.token_file {
             let unreadable = |error| format!("the bearer token cannot be read from {}: {error}", file.display());
@@ -103,7 +104,7 @@ impl Teller {
             request = request.header("Idempotency-Key", key);
         }
         let response = request.send().await.map_err(no_answer)?;
-        if response.status().is_success() { Ok(()) } else { Err(answered(response).await) }
+        if response.status().is_success() { Ok(date(&response)) } else { Err(answered(response).await) }
     }
 }
 
@@ -113,6 +114,13 @@ fn no_answer(error: reqwest::Error) -> SendError {
     } else {
         format!("it cannot be reached: {}", root(&error.without_url()))
     })
+}
+
+fn date(response: &Response) -> Option<Time> {
+    let text = response.headers().get(DATE)?.to_str().ok()?;
+    // HTTP's dates are those of mail, but for the name of the zone, which is always this one.
+    let moment = jiff::fmt::rfc2822::parse(&text.replace("GMT", "+0000")).ok()?;
+    Some(Time(moment.timestamp().as_millisecond()))
 }
 
 async fn answered(mut response: Response) -> SendError {
