@@ -561,6 +561,9 @@ async fn every_brake_says_its_name_its_number_and_when_there_is_room() {
     let (rule, message) = ward.desk.no(&wish).await;
     assert_eq!(
         (rule, message),
-        (Rule::TargetBusy, format!("another incident is at work on local/c0 (incident {})", first.incident.id))
+        (
+            Rule::TargetBusy,
+            format!("another incident is at work on local/c0 (incident {}), and one at a time is allowed", first.incident.id)
+        )
     );
 }

@@ -13,8 +13,11 @@ use crate::incident::Rule;
 use crate::journal::Spend;
 use crate::policy::Policy;
 use crate::policy::brakes::{
-    ACTIONS_KEY, ALL_KEY, Brakes, PerWindow, Rates, cooldown_key, policy_actions_key, policy_key, target_key,
+    ACTIONS_KEY, ALL_KEY, Brakes, PerWindow, Rates, as_written, cooldown_key, policy_actions_key, policy_key, target_key,
 };
+
+/// Where the global brakes stand.
+pub(super) const FILE: &str = "paramedic.yaml";
 
 /// What this act has to spend.
 pub(super) fn spend(policy: &Policy, global: &Brakes, actions: &[Action], groups: &[Group]) -> Vec<Spend> {
@@ -62,7 +65,7 @@ pub(super) fn never(policy: &Policy, global: &Brakes, proposals: &[Proposal]) ->
         return Some((Rule::SeveralTargets, message));
     }
     let own = (&policy.brakes.actions, format!("policy {}", policy.name));
-    [own, (&global.actions, "paramedic.yaml".to_owned())].into_iter().find_map(|(rates, whose)| {
+    [own, (&global.actions, FILE.to_owned())].into_iter().find_map(|(rates, whose)| {
         let tightest = rates.tightest().filter(|rate| u64::from(rate.limit) < proposals.len() as u64)?;
         let message = format!(
             "one act of {} actions is more than brakes.actions of {whose} ever allows ({tightest}): raise it there",
@@ -85,7 +88,7 @@ pub(super) struct Full<'a> {
 pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule, String) {
     let (brake, of) = full.key.split_once(':').unwrap_or((full.key, ""));
     let by = full.holder.map_or(String::new(), |holder| format!(" (incident {holder})"));
-    let own = &policy.name;
+    let own = format!("policy {}", policy.name);
     match brake {
         "target" => (
             Rule::TargetBusy,
@@ -104,23 +107,24 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
                  about it before a person closes or retries this incident, or its alert has been gone for as long as attempts count"
             ),
         ),
-        "cooldown" => (Rule::Cooldown, format!("too soon after the last {} (brakes.cooldown)", of.replacen(':', " of ", 1))),
-        "policy" => (
-            Rule::TooManyAtOnce,
-            format!(
-                "policy {own} is acting elsewhere{by}: brakes.concurrent of policy {own} allows {} at once",
-                policy.brakes.concurrent
-            ),
-        ),
-        ACTIONS_KEY => {
-            let whose = if of.is_empty() { "paramedic.yaml".to_owned() } else { format!("policy {of}") };
-            (Rule::TooManyActions, spent(full, &whose))
-        }
-        _ => (
-            Rule::TooManyAtOnce,
-            format!("{0} acts are under way{by}: brakes.concurrent of paramedic.yaml allows {0} at once", global.concurrent),
-        ),
+        "cooldown" => (Rule::Cooldown, too_soon(&of.replacen(':', " of ", 1), policy, global)),
+        "policy" => (Rule::TooManyAtOnce, at_once(&own, &own, &by, policy.brakes.concurrent)),
+        ACTIONS_KEY if of.is_empty() => (Rule::TooManyActions, spent(full, FILE)),
+        ACTIONS_KEY => (Rule::TooManyActions, spent(full, &own)),
+        _ => (Rule::TooManyAtOnce, at_once("Paramedic", FILE, &by, global.concurrent)),
     }
+}
+
+fn too_soon(what: &str, policy: &Policy, global: &Brakes) -> String {
+    let (whose, cooldown) = match policy.brakes.cooldown {
+        Some(cooldown) => (format!("policy {}", policy.name), cooldown),
+        None => (FILE.to_owned(), global.cooldown),
+    };
+    format!("too soon after the last {what}: brakes.cooldown of {whose} is {}", as_written(cooldown))
+}
+
+fn at_once(who: &str, whose: &str, by: &str, limit: u32) -> String {
+    format!("{who} is already acting{by}, and brakes.concurrent of {whose} allows {limit} at once")
 }
 
 fn spent(full: Full<'_>, whose: &str) -> String {

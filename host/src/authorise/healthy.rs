@@ -8,12 +8,14 @@
 
 use std::collections::BTreeMap;
 
+use super::brakes::FILE;
 use super::{Authoriser, Checked, Stop, unsure};
 use crate::action::{Action, DockerHost, DockerVerb, Target};
 use crate::incident::Rule;
 use crate::look::docker::Container;
-use crate::policy::brakes::Brakes;
+use crate::policy::brakes::{Brakes, MinimumHealthy};
 use crate::policy::{Policy, WhenUnsure};
+use crate::telemetry::clean;
 
 /// So many names are written out.
 const NAMES: usize = 5;
@@ -53,8 +55,8 @@ pub(super) fn groups(policy: &Policy, global: &Brakes, wanted: &[Checked]) -> Ve
 fn taken_from(policy: &Policy, global: &Brakes, action: &Action, container: &Container) -> Vec<Group> {
     let takes = container.is_running() && !matches!(action, Action::Docker { verb: DockerVerb::Start, .. });
     let own = policy.brakes.minimum_healthy.iter().map(|rule| (rule, format!("policy {}", policy.name)));
-    let all = own.chain(global.minimum_healthy.iter().map(|rule| (rule, "paramedic.yaml".to_owned())));
-    let of = |(rule, whose): (&crate::policy::brakes::MinimumHealthy, String)| {
+    let all = own.chain(global.minimum_healthy.iter().map(|rule| (rule, FILE.to_owned())));
+    let of = |(rule, whose): (&MinimumHealthy, String)| {
         let value = rule.label.value_of(&container.labels).filter(|_| takes)?.clone();
         let (host, label) = (container.target.host.clone(), rule.label.name.clone());
         Some(Group { host, label, value, count: rule.count, whose })
@@ -112,7 +114,7 @@ fn enough(group: &Group, taken: &[&Target], found: &[Container]) -> Result<(), S
         well.len(),
         if well.is_empty() { String::new() } else { format!(" ({})", named(&well, false)) },
     );
-    Err(Stop::held(Rule::MinimumHealthy, message))
+    Err(Stop::held(Rule::MinimumHealthy, clean(&message, 1_000)))
 }
 
 /// Names of containers, the first few of them; with how they are.

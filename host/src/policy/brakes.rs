@@ -43,12 +43,12 @@ impl<'de> Deserialize<'de> for PerWindow {
 
 impl fmt::Display for PerWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} per {}", self.limit, written(self.window))
+        write!(f, "{} per {}", self.limit, as_written(self.window))
     }
 }
 
 /// A length of time as files say it, in the largest unit that fits without a rest.
-fn written(length: Duration) -> String {
+pub fn as_written(length: Duration) -> String {
     let ms = length.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let (unit, word) = units.into_iter().find(|(unit, _)| ms > 0 && ms % unit == 0).unwrap_or((1, "ms"));
