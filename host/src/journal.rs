@@ -10,6 +10,7 @@ pub mod brakes;
 mod chain;
 pub mod entry;
 mod export;
+mod pulse;
 pub mod replay;
 mod settings;
 mod sqlite;
@@ -26,6 +27,7 @@ use crate::incident::Incident;
 
 pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
+pub use pulse::Pulse;
 pub use settings::{Keep, Settings};
 pub use sqlite::{Compacted, Pin, Reader, backup, compact};
 
@@ -86,6 +88,30 @@ pub struct Listed {
     pub id: IncidentId,
     /// True until it is closed.
     pub open: bool,
+}
+
+/// An incident in the order of opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Which.
+    pub id: IncidentId,
+    /// Position of its first entry.
+    pub pos: u64,
+}
+
+/// How a store is doing, for those who watch over it. Nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Vitals {
+    /// Position of the first entry that is kept.
+    pub first: u64,
+    /// Position of the last entry; 0 when there is none.
+    pub last: u64,
+    /// What it takes on the disk.
+    pub bytes: u64,
+    /// Reads that wait for their turn.
+    pub reads_waiting: usize,
+    /// Appends that wait for theirs.
+    pub appends_waiting: usize,
 }
 
 /// Proof that a value was appended and acknowledged: only this room makes one.
@@ -152,6 +178,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Draft::timer`] last said, written in the same append.
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
 
+    /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>>;
+
+    /// How it is doing.
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>>;
+
     /// Can it be written now? Tries it, cheaply and soon, and says what to do if not.
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>>;
 }
@@ -160,6 +192,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Journal {
     store: Arc<dyn Store>,
+    pulse: Arc<Pulse>,
 }
 
 impl Journal {
@@ -182,7 +215,7 @@ impl Journal {
 
     /// A journal on this store.
     pub fn on(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, pulse: Arc::default() }
     }
 
     /// How many times this journal was opened for writing, this time included; every append is fenced by it.
@@ -195,7 +228,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::NotDone`] when it surely was not written, [`JournalError::Unknown`] when that cannot be told.
     pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
-        self.store.append(append).await
+        self.pulse.take(self.store.append(append)).await
+    }
+
+    /// How long appends took, and how many failed, since this was opened.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Appends, and hands back `value` as proof that this was acknowledged; or the refusal.
@@ -281,6 +319,22 @@ impl Journal {
     /// missing.
     pub async fn tail(&self, after_pos: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         self.store.tail(after_pos, limit).await
+    }
+
+    /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn list(&self, before: u64, open_only: bool, limit: usize) -> Result<Vec<Opened>, JournalError> {
+        self.store.list(before, open_only, limit).await
+    }
+
+    /// How it is doing.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn vitals(&self) -> Result<Vitals, JournalError> {
+        self.store.vitals().await
     }
 
     /// Can it be written now?

@@ -16,7 +16,7 @@ use paramedic::execute::docker::{Call, NotDone};
 use paramedic::execute::{Executor, Hands};
 use paramedic::halt;
 use paramedic::incident::{Mode, Progress};
-use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::operate::{Operator, myself};
 use paramedic::receive::intake::Intake;
 
@@ -60,6 +60,12 @@ impl Store for Sick {
         sick()
     }
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        sick()
+    }
+    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        sick()
+    }
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         sick()
     }
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {

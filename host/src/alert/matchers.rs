@@ -302,6 +302,11 @@ impl Matchers {
         texts.iter().map(|text| Matcher::parse(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Matcher> {
+        self.0.iter()
+    }
+
     /// True when all match.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.first_mismatch(labels).is_none()

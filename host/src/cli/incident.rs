@@ -1,16 +1,15 @@
 //! `paramedic incident list|show`, and the commands of people, which are in `verdict`.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::output::{bold, json, line, note, table};
 use super::{DataArg, End, Output, verdict};
+use crate::api::Summary;
 use crate::clock::{Time, print_duration};
 use crate::incident::timeline::{self, Line};
-use crate::incident::{Closing, Incident, Phase};
-use crate::operate::{Awaiting, short};
+use crate::incident::{Incident, Phase};
+use crate::operate::short;
 use crate::telemetry::clean;
 
 /// List incidents, tell the story of one, or say what shall become of it
@@ -56,52 +55,6 @@ pub struct Show {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-}
-
-/// An incident as programs see it.
-#[derive(Debug, Serialize)]
-pub(super) struct Summary {
-    id: String,
-    key: String,
-    state: &'static str,
-    ending: Option<&'static str>,
-    policy: Option<String>,
-    labels: BTreeMap<String, String>,
-    targets: Vec<String>,
-    attempts: usize,
-    opened_at: String,
-    updated_at: String,
-    closed_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    awaiting: Option<Awaiting>,
-}
-
-impl Summary {
-    pub(super) fn of(incident: &Incident) -> Self {
-        Self {
-            id: incident.id.to_string(),
-            key: incident.id.key.to_string(),
-            state: incident.state(),
-            ending: incident.closing().map(ending),
-            policy: incident.owner.as_ref().map(|owner| owner.policy.clone()),
-            labels: incident.alert.labels.clone(),
-            targets: incident.targets.iter().map(|view| view.target.to_string()).collect(),
-            attempts: incident.attempts.len(),
-            opened_at: incident.opened_at.to_string(),
-            updated_at: incident.updated_at.to_string(),
-            closed_at: incident.is_closed().then(|| incident.updated_at.to_string()),
-            awaiting: Awaiting::of(incident),
-        }
-    }
-}
-
-fn ending(closing: Closing) -> &'static str {
-    match closing {
-        Closing::Healed => "healed",
-        Closing::Cleared => "cleared",
-        Closing::Person => "person",
-        Closing::Stale => "stale",
-    }
 }
 
 impl IncidentCommand {
@@ -155,7 +108,7 @@ fn row(incident: &Incident, now: Time) -> Vec<String> {
     let none_as_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     vec![
         incident.id.to_string(),
-        incident.closing().map_or(incident.state(), ending).to_owned(),
+        incident.standing().to_owned(),
         clean(incident.alert.name(), 40),
         none_as_dash(targets.join(",")),
         clean(incident.owner.as_ref().map_or("-", |owner| &owner.policy), 30),
@@ -187,7 +140,7 @@ impl Show {
 }
 
 fn print(incident: &Incident, lines: &[Line]) {
-    let state = incident.closing().map_or(incident.state(), ending);
+    let state = incident.standing();
     line(format!("{} {}  {}", bold(&incident.id.to_string()), clean(incident.alert.name(), 120), bold(state)));
     for (name, text) in incident.alert.annotations.iter().take(4) {
         line(format!("  {}: {}", clean(name, 40), clean(text, 300)));

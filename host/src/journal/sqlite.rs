@@ -24,7 +24,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
 
-use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Settings, Spend, Store};
+use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Opened, Settings, Spend, Store, Vitals};
 use crate::alert::{IncidentId, Key};
 
 pub use backup::backup;
@@ -136,6 +136,19 @@ impl Store for Sqlite {
 
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         self.reading(move |reader| reader.due(limit))
+    }
+
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        self.reading(move |reader| reader.page(before, open_only, limit))
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        let (reads_waiting, appends_waiting) = (self.readers.waiting(), self.writer.waiting());
+        let dir = self.dir.clone();
+        self.reading(move |reader| {
+            let (first, last) = (reader.first_pos()?, reader.last_pos()?);
+            Ok(Vitals { first, last, bytes: folder::bytes(&dir), reads_waiting, appends_waiting })
+        })
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {

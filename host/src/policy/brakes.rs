@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::action::{Action, Target};
-use crate::clock::parse_duration;
+use crate::clock::{parse_duration, spell_duration};
 
 /// So many within such a time, written `5 per 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,12 @@ impl<'de> Deserialize<'de> for PerWindow {
     }
 }
 
+impl Serialize for PerWindow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{} per {}", self.limit, spell_duration(self.window)))
+    }
+}
+
 /// A policy's own brakes; what is left out is taken from the global ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -42,11 +48,11 @@ pub struct PolicyBrakes {
 }
 
 /// The global brakes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Brakes {
     /// Default of [`PolicyBrakes::cooldown`].
-    #[serde(deserialize_with = "crate::clock::duration")]
+    #[serde(with = "crate::clock::spelt")]
     pub cooldown: Duration,
     /// Default of [`PolicyBrakes::attempts`].
     pub attempts: PerWindow,
