@@ -151,7 +151,7 @@ impl Api {
             reply(may(&headers, &api).and_then(|()| plainly(query, &api.detectors())))
         });
         let policies = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
-            reply(may(&headers, &api).and_then(|()| plainly(query, &api.seen.policies)))
+            reply(may(&headers, &api).and_then(|()| plainly(query, &serde_json::json!({ "policies": api.seen.policies }))))
         });
         let status = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap| match may(&headers, &api) {
             Ok(()) => reply(api.status().await),

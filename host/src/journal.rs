@@ -213,6 +213,14 @@ impl Journal {
         Ok(Self::on(Arc::new(sqlite::Sqlite::open(dir, settings)?)))
     }
 
+    /// Opens the SQLite journal of this folder for reading, also while a server writes it: every append is refused.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`] when there is none, or it cannot be read.
+    pub fn read_only(dir: &Path) -> Result<Self, JournalError> {
+        Ok(Self::on(Arc::new(sqlite::Sqlite::read_only(dir)?)))
+    }
+
     /// A journal on this store.
     pub fn on(store: Arc<dyn Store>) -> Self {
         Self { store, pulse: Arc::default() }

@@ -99,9 +99,10 @@ impl Metrics {
         for (rule, count) in &look.standing.held {
             self.held.get_or_create(&vec![("rule", rule.word())]).set(number(*count));
         }
-        for detector in &look.detectors {
+        // What was not asked yet neither answers nor fails to.
+        for (detector, up) in look.detectors.iter().filter_map(|detector| Some((detector, detector.reachable?))) {
             let labels = vec![("kind", detector.kind.to_owned()), ("name", detector.name.clone())];
-            self.detectors.get_or_create(&labels).set(i64::from(detector.reachable == Some(true)));
+            self.detectors.get_or_create(&labels).set(i64::from(up));
         }
         self.halted.set(i64::from(look.halted.is_some()));
         self.ready.set(i64::from(look.ready.is_ok()));

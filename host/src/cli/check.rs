@@ -13,8 +13,13 @@ use crate::server;
 use crate::verify::answers::doubts;
 use crate::verify::probe::passing_anyway;
 
+const EXAMPLES: &str = "Examples:
+  paramedic check
+  paramedic check --config /etc/paramedic/paramedic.yaml --online --output json";
+
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArg,

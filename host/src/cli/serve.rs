@@ -7,8 +7,13 @@ use crate::config;
 use crate::server::Server;
 use crate::shutdown::Shutdown;
 
+const EXAMPLES: &str = "Examples:
+  paramedic serve
+  paramedic serve --config /etc/paramedic/paramedic.yaml --log-format json";
+
 /// Run the server: take alerts in, decide, act within the grants, verify
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Serve {
     #[command(flatten)]
     config: ConfigArg,

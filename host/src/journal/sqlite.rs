@@ -47,7 +47,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) struct Sqlite {
     dir: PathBuf,
     epoch: u64,
-    writer: Writer<Database>,
+    /// `None` when it is open for reading only.
+    writer: Option<Writer<Database>>,
     readers: Readers,
 }
 
@@ -69,7 +70,19 @@ impl Sqlite {
             keeper::start(turns, keep).map_err(thread)?;
         }
         let readers = Readers::start(dir).map_err(thread)?;
-        Ok(Self { dir: dir.to_owned(), epoch, writer, readers })
+        Ok(Self { dir: dir.to_owned(), epoch, writer: Some(writer), readers })
+    }
+
+    /// Opens the journal of this folder for reading, also while a server writes it.
+    pub fn read_only(dir: &Path) -> Result<Self, JournalError> {
+        // What is wrong with it is said now, and not by the first read.
+        Reader::open(dir)?;
+        let readers = Readers::start(dir).map_err(|e| JournalError::Open(format!("its threads cannot be started: {e}")))?;
+        Ok(Self { dir: dir.to_owned(), epoch: 0, writer: None, readers })
+    }
+
+    fn writer(&self) -> Result<&Writer<Database>, JournalError> {
+        self.writer.as_ref().ok_or_else(|| JournalError::NotDone("it is open for reading only".to_owned()))
     }
 
     /// Reads on one of the threads that do nothing else.
@@ -98,7 +111,7 @@ impl Store for Sqlite {
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, JournalError>> {
-        async move { self.writer.append(Arc::new(Draft::new(append)?)).await }.boxed()
+        async move { self.writer()?.append(Arc::new(Draft::new(append)?)).await }.boxed()
     }
 
     fn room(&self, incident: &IncidentId, spend: &[Spend]) -> BoxFuture<'_, Result<Option<Appended>, JournalError>> {
@@ -143,7 +156,7 @@ impl Store for Sqlite {
     }
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
-        let (reads_waiting, appends_waiting) = (self.readers.waiting(), self.writer.waiting());
+        let (reads_waiting, appends_waiting) = (self.readers.waiting(), self.writer.as_ref().map_or(0, Writer::waiting));
         let dir = self.dir.clone();
         self.reading(move |reader| {
             let (first, last) = (reader.first_pos()?, reader.last_pos()?);
@@ -153,7 +166,7 @@ impl Store for Sqlite {
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
-            self.writer.turn(READY_DEADLINE, Database::probe).await.unwrap_or_else(|| {
+            self.writer()?.turn(READY_DEADLINE, Database::probe).await.unwrap_or_else(|| {
                 Err(JournalError::NotDone(format!(
                     "no answer within {} s: is the disk of {} stuck, or does another program hold a lock on its journal.db?",
                     READY_DEADLINE.as_secs(),
