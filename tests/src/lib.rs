@@ -22,6 +22,7 @@ mod monitors;
 mod people;
 mod programs;
 mod sandbox;
+mod seen;
 mod simulation;
 mod soak;
 mod steps;

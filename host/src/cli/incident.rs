@@ -23,8 +23,8 @@ const PAGE: usize = 200;
 const LIST_EXAMPLES: &str = "Examples:
   paramedic incident list --open
   paramedic incident list --state held,escalated --since 1h
-  paramedic incident list --match 'alertname=\"NginxDown\"' --match 'severity=~\"critical|page\"' --all
-  paramedic incident list --policy heal-nginx --state healed --since 7d --all --output json";
+  paramedic incident list --match 'alertname=\"ServiceDown\"' --match 'severity=~\"critical|page\"' --all
+  paramedic incident list --policy heal-web --state healed --since 7d --all --output json";
 
 const SHOW_EXAMPLES: &str = "Examples:
   paramedic incident show df2240259743fc59-3
