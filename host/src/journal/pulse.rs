@@ -2,7 +2,7 @@
 //!
 //! Counted at the one way to the store, so that it is true of every store. Absent on purpose: anything that acts on it.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
