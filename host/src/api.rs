@@ -32,6 +32,7 @@ use crate::halt::{self, Halt};
 use crate::journal::{Journal, JournalError, Vitals};
 use crate::look::presence::Presence;
 use crate::look::sight::Sight;
+use crate::policy::brakes::Brakes;
 use crate::receive::auth::Gate;
 use crate::receive::http::{answer, error, guard, later, moves_nothing, only};
 use crate::receive::intake::Intake;
@@ -73,6 +74,8 @@ pub struct Seen {
     pub halt_file: PathBuf,
     /// The policies as they were loaded.
     pub policies: Vec<Shown>,
+    /// The brakes that count for all of them together.
+    pub brakes: Brakes,
 }
 
 /// Shows it.
@@ -150,9 +153,12 @@ impl Api {
         let detectors = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
             reply(may(&headers, &api).and_then(|()| plainly(query, &api.detectors())))
         });
-        let policies = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
-            reply(may(&headers, &api).and_then(|()| plainly(query, &serde_json::json!({ "policies": api.seen.policies }))))
-        });
+        let policies =
+            get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
+                reply(may(&headers, &api).and_then(|()| {
+                    plainly(query, &serde_json::json!({ "policies": api.seen.policies, "brakes": api.seen.brakes }))
+                }))
+            });
         let status = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap| match may(&headers, &api) {
             Ok(()) => reply(api.status().await),
             Err(refusal) => *refusal,

@@ -7,24 +7,28 @@
 //! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
 mod approval;
+mod away;
 mod brakes;
+mod healthy;
 mod playbook;
+pub mod storm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use approval::Consent;
+use brakes::Full;
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::halt;
 use crate::incident::{Attempt, Event, Incident, Rule};
-use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
-use crate::policy::brakes::Brakes;
+use crate::policy::brakes::{Brakes, target_key};
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
@@ -117,6 +121,8 @@ pub struct Authoriser {
     pub brakes: Brakes,
     /// Alerts that had been firing for longer when first seen are left to a person.
     pub max_age: Duration,
+    /// Which storms were told.
+    pub storms: storm::Told,
 }
 
 /// Who wants something: the incident and the policy that owns it, with what its plugin declares.
@@ -141,27 +147,39 @@ impl Authoriser {
         claim: Claim<'_>,
         proposals: &[Proposal],
     ) -> Result<Authorised, JournalError> {
+        if let Some(stop) = self.before_looking(journal, claim).await? {
+            return write_stop(journal, claim.incident, stop).await;
+        }
         let consent = Consent::of(claim, Time::now());
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
-        let actions = match self.check_with(claim, consent, proposals).await {
-            Ok(checked) => actions_of(checked),
+        let checked = match self.check_with(claim, consent, proposals).await {
+            Ok(checked) => checked,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
+        let calm = match self.calm(claim).await {
+            Ok(calm) => calm,
+            Err(stop) => return write_stop(journal, claim.incident, stop).await,
+        };
+        let spend = self.spend(claim, &checked);
+        let actions = actions_of(checked);
         let incident = claim.incident;
         let (attempt, first) = (incident.next_attempt(), incident.next_intent());
         let intents = (first..).zip(actions.iter().cloned());
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
-        append.spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        append.spend.clone_from(&calm);
+        append.spend.extend(spend);
         match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
+                self.passed(claim, &calm);
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
-            Appended::Braked { key, after, holder } => {
-                let stop = self.braked(&key, after, holder.as_ref(), &proposals[0]);
+            Appended::Braked { key, limit, after, holder } => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                let stop = self.braked(journal, claim, full, proposals).await?;
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
@@ -197,6 +215,14 @@ impl Authoriser {
         Ok(self.would_be(journal, claim, proposals).await?.map(actions_of))
     }
 
+    /// What the journal alone tells. It is cheap, and there may be ten thousand who ask.
+    async fn before_looking(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
+        match self.away(journal, claim) {
+            None => self.stormy(journal, claim).await,
+            away => Ok(away),
+        }
+    }
+
     async fn would_be(
         &self,
         journal: &Journal,
@@ -207,27 +233,48 @@ impl Authoriser {
         if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
             return Ok(Err(stop));
         }
+        if let Some(stop) = self.before_looking(journal, claim).await? {
+            return Ok(Err(stop));
+        }
         let checked = match self.check_with(claim, Consent::Missing, proposals).await {
             Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
-        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
-        let spend = brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions);
+        let mut spend = match self.calm(claim).await {
+            Ok(calm) => calm,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        spend.extend(self.spend(claim, &checked));
         match journal.room(&claim.incident.id, &spend).await? {
-            Some(Appended::Braked { key, after, holder }) => Ok(Err(self.braked(&key, after, holder.as_ref(), &proposals[0]))),
+            Some(Appended::Braked { key, limit, after, holder }) => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                Ok(Err(self.braked(journal, claim, full, proposals).await?))
+            }
             _ => Ok(Ok(checked)),
         }
     }
 
-    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposal: &Proposal) -> Stop {
-        let (rule, mut message) = brakes::explain(key, &self.brakes);
-        if let Some(holder) = holder {
-            message = format!("{message} (incident {holder})");
+    fn spend(&self, claim: Claim<'_>, checked: &[Checked]) -> Vec<Spend> {
+        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
+        brakes::spend(claim.policy, &self.brakes, &actions, &healthy::groups(claim.policy, &self.brakes, checked))
+    }
+
+    async fn braked(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        full: Full<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Stop, JournalError> {
+        if let Some(storm) = self.storm_stop(journal, claim, full.key, full.after).await? {
+            return Ok(storm);
         }
-        match rule {
-            Rule::AttemptsSpent => Stop::Refused { proposal: proposal.clone(), rule, message },
-            _ => Stop::Held { rule, message, until: after },
-        }
+        let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
+        Ok(match rule {
+            // All proposals of one act are about one target, so the refusal keeps that target's lock.
+            Rule::AttemptsSpent => Stop::Refused { proposal: proposals[0].clone(), rule, message },
+            _ => Stop::Held { rule, message, until: full.after },
+        })
     }
 
     /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing.
@@ -239,7 +286,10 @@ impl Authoriser {
     }
 
     async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
-        self.fits(proposals)?;
+        // What the brakes never allow would be held for ever.
+        if let Some((rule, message)) = brakes::never(claim.policy, &self.brakes, proposals) {
+            return Err(Stop::Refused { proposal: proposals[0].clone(), rule, message });
+        }
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
@@ -249,16 +299,6 @@ impl Authoriser {
         }
         self.may_now(claim, &checked).await?;
         Ok(checked)
-    }
-
-    /// An act that is larger than the brakes ever allow would be held for ever.
-    fn fits(&self, proposals: &[Proposal]) -> Result<(), Stop> {
-        let limit = self.brakes.actions.limit;
-        if proposals.len() <= usize::try_from(limit).unwrap_or(usize::MAX) {
-            return Ok(());
-        }
-        let message = format!("one act of {} actions is more than brakes.actions ever allows ({limit})", proposals.len());
-        Err(Stop::Refused { proposal: proposals[0].clone(), rule: Rule::HourlyLimit, message })
     }
 
     /// May this ever be done?
@@ -340,7 +380,8 @@ impl Authoriser {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
-        self.silenced(claim).await
+        self.silenced(claim).await?;
+        self.enough_healthy(claim.policy, wanted).await
     }
 
     /// Is everything halted?
@@ -354,7 +395,7 @@ impl Authoriser {
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
         let max = claim.policy.max_age.unwrap_or(self.max_age);
         let age = claim.incident.opened_at.min(Time::now()).since(claim.incident.alert.starts_at);
-        if claim.incident.taken_by_person || age <= max {
+        if claim.incident.taken_at.is_some() || age <= max {
             return Ok(());
         }
         let message = format!(
@@ -378,7 +419,7 @@ impl Authoriser {
                     format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
                 Err(Stop::held(Rule::DeliberateStop, message))
             }
-            Err(error) => unsure(claim, &format!("whether {} was stopped on purpose", container.target), &error),
+            Err(error) => unsure(claim.policy, &format!("whether {} was stopped on purpose", container.target), &error),
         }
     }
 
@@ -386,7 +427,7 @@ impl Authoriser {
         match self.eyes.suppression(&claim.incident.alert.labels).await {
             Ok(None) => Ok(()),
             Ok(Some(hold)) => Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
-            Err(error) => unsure(claim, "whether the alert is silenced", &error),
+            Err(error) => unsure(claim.policy, "whether the alert is silenced", &error),
         }
     }
 }
@@ -396,24 +437,41 @@ fn actions_of(checked: Vec<Checked>) -> Vec<Action> {
 }
 
 async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Result<Authorised, JournalError> {
-    let event = match stop {
-        Stop::Refused { proposal, rule, message } => Event::Refused { attempt: incident.next_attempt(), proposal, rule, message },
-        Stop::Held { rule, message, until } => Event::Held { rule, message, until },
+    let (event, spend) = match stop {
+        Stop::Refused { proposal, rule, message } => {
+            let spend = stays_with(rule, &proposal);
+            (Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }, spend)
+        }
+        Stop::Held { rule, message, until } => (Event::Held { rule, message, until }, Vec::new()),
     };
-    write_event(journal, incident, event).await
+    write(journal, Append { spend, ..Append::new(incident.id.clone(), Some(incident.seq), vec![event]) }).await
+}
+
+/// A target whose attempts are spent stays with the incident that was told so, until that is closed: other incidents about it neither act
+/// nor call a person too.
+fn stays_with(rule: Rule, proposal: &Proposal) -> Vec<Spend> {
+    match proposal.target().parse() {
+        Ok(target) if rule == Rule::AttemptsSpent => vec![Spend::Lock { key: target_key(&target), limit: 1 }],
+        _ => Vec::new(),
+    }
 }
 
 async fn write_event(journal: &Journal, incident: &Incident, event: Event) -> Result<Authorised, JournalError> {
-    match journal.append(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await? {
+    write(journal, Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await
+}
+
+async fn write(journal: &Journal, append: Append) -> Result<Authorised, JournalError> {
+    match journal.append(append).await? {
         Appended::Committed { .. } | Appended::Already { .. } => Ok(Authorised::Stopped),
         Appended::Fenced => Err(JournalError::fenced()),
+        // Also when another incident took the target meanwhile: authorised again, this one is then held for it.
         _ => Ok(Authorised::Again),
     }
 }
 
 /// What could not be found out holds, unless the policy says otherwise.
-fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
-    if claim.policy.when_unsure == WhenUnsure::Act {
+fn unsure(policy: &Policy, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
+    if policy.when_unsure == WhenUnsure::Act {
         return Ok(());
     }
     let message = format!("it cannot be found out {what}: {} (when_unsure: act would act)", clean(&error.to_string(), 500));

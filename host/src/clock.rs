@@ -154,6 +154,17 @@ pub mod spelt {
     pub fn serialize<S: serde::Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::spell_duration(*length))
     }
+
+    /// The same for a field that may be left out.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn optional<S: serde::Serializer>(length: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => serialize(length, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 /// Like [`duration`], for a field that may be left out.

@@ -21,7 +21,7 @@ use crate::incident::{Event, Incident, Phase};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
 use crate::look::{Eyes, inventory};
-use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
+use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key};
 
 /// The hands: all that ever changes the world goes through here, so that a simulated world can stand behind it.
 pub trait Hands: fmt::Debug + Send + Sync {
@@ -116,7 +116,7 @@ impl Executor {
     pub async fn cancel(&self, incident: &Incident, intent: u32, why: &str) -> Result<(), JournalError> {
         let event = Event::Cancelled { intent, message: why.to_owned() };
         let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
-        append.release = given_back(incident, &event);
+        give_back(incident, &event, &mut append);
         self.write(append).await
     }
 
@@ -125,7 +125,7 @@ impl Executor {
         let event = Event::Ended { intent, outcome };
         let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
         append.stamp = vec![cooldown_key(action)];
-        append.release = given_back(incident, &event);
+        give_back(incident, &event, &mut append);
         self.write(append).await
     }
 
@@ -146,24 +146,17 @@ fn run_id(incident: &Incident, intent: u32) -> String {
     format!("{}-{intent}", incident.id)
 }
 
-/// The locks that are given back with this event: none while the act goes on; those of acting when it is over; the targets' too
-/// when there is nothing to look at.
-fn given_back(incident: &Incident, event: &Event) -> Vec<String> {
+/// The locks that are given back with this event: none while the act goes on; those of acting when it is over; all of them, those of
+/// target and groups too, when there is nothing to look at.
+fn give_back(incident: &Incident, event: &Event, append: &mut Append) {
     let mut after = incident.clone();
     after.apply(incident.seq + 1, Time::now(), event);
-    let mut keys = Vec::new();
-    if matches!(after.phase, Phase::Acting) {
-        return keys;
+    match after.phase {
+        Phase::Acting => {}
+        Phase::Verified(_) => append.release_all = true,
+        _ => {
+            append.release.extend(incident.owner.as_ref().map(|owner| policy_key(&owner.policy)));
+            append.release.push(ALL_KEY.to_owned());
+        }
     }
-    keys.extend(incident.owner.as_ref().map(|owner| policy_key(&owner.policy)));
-    keys.push(ALL_KEY.to_owned());
-    if matches!(after.phase, Phase::Verified(_)) {
-        keys.extend(targets_of(incident));
-    }
-    keys
-}
-
-/// The target locks of the last attempt.
-pub fn targets_of(incident: &Incident) -> Vec<String> {
-    incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents).map(|i| target_key(i.action.target())).collect()
 }

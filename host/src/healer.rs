@@ -4,6 +4,7 @@
 //! It keeps nothing in memory but permits, so a restarted server goes on where the journal ends: what was never begun is
 //! cancelled, what was begun is found out. Absent on purpose: rules of any kind; they live in the rooms that are called from here.
 
+pub mod line;
 mod rest;
 
 use std::collections::HashMap;
@@ -20,10 +21,11 @@ use tracing::{error, info, warn};
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status};
-use crate::authorise::{Authorised, Authoriser, Claim, Permit};
+use crate::authorise::storm::arrival;
+use crate::authorise::{Authorised, Authoriser, Claim, Permit, Stop};
 use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
-use crate::execute::{Executor, targets_of};
+use crate::execute::Executor;
 use crate::incident::{Answer, Closing, Decision, Event, Incident, Progress, Rule, Step, TargetView, Trigger, Verdict};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -33,6 +35,7 @@ use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
 use crate::telemetry::clean;
 use crate::verify::{self, TargetState, Verifier};
+use line::Lines;
 use rest::all_resolved;
 
 /// Longest pause between two tries of a step that the journal would not take.
@@ -73,6 +76,8 @@ pub struct Healer {
     pub verifier: Verifier,
     /// Held while an incident that a brake had held is asked and authorised again: one at a time.
     pub turn: Mutex<()>,
+    /// Where those wait whom a brake holds that many share.
+    pub lines: Lines,
     /// After how long an alert that nobody repeats, and that no source could be asked about, is closed as stale.
     pub stale_after: Duration,
     /// When to stop.
@@ -204,7 +209,12 @@ impl Healer {
         let mut events: Vec<Event> = answers.iter().cloned().map(Event::Decided).collect();
         events.extend(untaken(incident, &answers, &self.decider));
         // Behind whatever was heard meanwhile: the answers are true all the same, and authorisation reads again.
-        self.write(Append::new(incident.id.clone(), None, events)).await
+        let mut append = Append::new(incident.id.clone(), None, events);
+        if let Some(taken) = taker(incident, &answers).and_then(|name| self.decider.policy(name)) {
+            let targets = &question.value().targets;
+            (append.newcomers, append.hold) = arrival(&taken.policy, &self.authoriser.brakes, incident, targets);
+        }
+        self.write(append).await
     }
 
     async fn look_at_targets(&self, incident: &Incident) -> (Vec<TargetView>, Vec<String>) {
@@ -272,8 +282,21 @@ impl Healer {
         if self.authoriser.halted().is_err() {
             return self.executor.cancel(incident, intent, "everything was halted before it began").await;
         }
+        if let Err(why) = self.still_enough(incident, permit.action()).await {
+            return self.executor.cancel(incident, intent, &format!("before it began: {why}")).await;
+        }
         info!(incident = %incident.id, action = %permit.action(), "Acting");
         self.executor.execute(permit, incident, || self.authoriser.halted().is_err()).await
+    }
+
+    /// Why too few others would stay healthy without its target, if so; it was enough when it was allowed.
+    async fn still_enough(&self, incident: &Incident, action: &Action) -> Result<(), String> {
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let Some(loaded) = policy else { return Ok(()) };
+        match self.authoriser.still_enough(&loaded.policy, action).await {
+            Err(Stop::Held { message, .. } | Stop::Refused { message, .. }) => Err(message),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn find_out(&self, incident: &Incident, number: u32) -> Result<(), JournalError> {
@@ -303,7 +326,7 @@ impl Healer {
         };
         info!(incident = %incident.id, verdict = verdict.word(), %message, "Looked whether it helped");
         let mut append = Append::new(incident.id.clone(), None, vec![Event::Verified { attempt, verdict, message }]);
-        append.release = targets_of(incident);
+        append.release_all = true;
         self.write(append).await
     }
 
@@ -382,6 +405,13 @@ fn started_target(incident: &Incident) -> Option<&Target> {
         Action::Docker { verb: DockerVerb::Restart | DockerVerb::Start, target, .. } => Some(target),
         _ => None,
     }
+}
+
+/// The policy that takes it by these answers, if it was nobody's: to do something about it, now or later, or to call a person.
+fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'a str> {
+    let takes = |decision: &Decision| !matches!(decision, Decision::Pass { .. } | Decision::Ignore { .. });
+    let taken = answers.iter().find(|answer| answer.mode.takes() && answer.decision.as_ref().is_ok_and(takes));
+    taken.filter(|_| incident.owner.is_none()).map(|answer| answer.policy.as_str())
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.

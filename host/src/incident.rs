@@ -163,8 +163,8 @@ pub struct Incident {
     pub attempts: Vec<Attempt>,
     /// Where it stands.
     pub phase: Phase,
-    /// True once a person asked to try although it is old.
-    pub taken_by_person: bool,
+    /// When a person last asked to try it: what is old, or part of a storm, is that person's from then on.
+    pub taken_at: Option<Time>,
 }
 
 impl Incident {
@@ -195,7 +195,7 @@ impl Incident {
             answers: 0,
             attempts: Vec::new(),
             phase: Phase::Due(Trigger::Alert),
-            taken_by_person: false,
+            taken_at: None,
         }
     }
 
@@ -251,7 +251,7 @@ impl Incident {
             }
             Event::Escalated { .. } => self.phase = Phase::Escalated,
             Event::Retried { .. } => {
-                self.taken_by_person = true;
+                self.taken_at = Some(at);
                 self.phase = Phase::Due(Trigger::Retry);
             }
             Event::Closed { how, .. } => self.phase = Phase::Closed(*how),

@@ -14,6 +14,7 @@ mod pulse;
 pub mod replay;
 mod settings;
 mod sqlite;
+pub mod storm;
 
 use std::fmt;
 use std::path::Path;
@@ -30,6 +31,7 @@ pub use entry::Entry;
 pub use pulse::Pulse;
 pub use settings::{Keep, Settings};
 pub use sqlite::{Compacted, Pin, Reader, backup, compact};
+use storm::Storm;
 
 /// Why the journal could not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +116,15 @@ pub struct Vitals {
     pub appends_waiting: usize,
 }
 
+/// A time in which nobody kept this journal: the server was down or its machine slept, or this is a copy that was put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// When it was last kept.
+    pub from: Time,
+    /// When it was kept again.
+    pub until: Time,
+}
+
 /// Proof that a value was appended and acknowledged: only this room makes one.
 #[derive(Clone, Debug)]
 pub struct Journalled<T> {
@@ -183,6 +194,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// How it is doing.
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>>;
+
+    /// The last storm among the newcomers of this key, over or not.
+    fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>>;
+
+    /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
+    fn away(&self) -> Vec<Away>;
 
     /// Can it be written now? Tries it, cheaply and soon, and says what to do if not.
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>>;
@@ -343,6 +360,19 @@ impl Journal {
     /// [`JournalError::Unreadable`].
     pub async fn vitals(&self) -> Result<Vitals, JournalError> {
         self.store.vitals().await
+    }
+
+    /// The last storm among the newcomers of this key, over or not.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn storm(&self, key: &str) -> Result<Option<Storm>, JournalError> {
+        self.store.storm(key).await
+    }
+
+    /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
+    pub fn away(&self) -> Vec<Away> {
+        self.store.away()
     }
 
     /// Can it be written now?

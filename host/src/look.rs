@@ -36,6 +36,17 @@ pub trait Eyes: fmt::Debug + Send + Sync {
     /// The container of exactly this full id, whatever it is called now; `None` if there is none.
     fn by_id<'a>(&'a self, host: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>>;
 
+    /// All containers of this host with this label, running or not.
+    fn labelled<'a>(
+        &'a self,
+        host: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>>;
+
+    /// All containers of this host with their labels, running or not: to know how large a group is.
+    fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>>;
+
     /// How one can tell that a person stopped this container; `None` if it runs or ended on its own.
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>>;
 
@@ -77,6 +88,19 @@ impl Eyes for World {
 
     fn by_id<'a>(&'a self, host: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
         self.engines.by_id(host, id).boxed()
+    }
+
+    fn labelled<'a>(
+        &'a self,
+        host: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        self.engines.labelled(host, label, value).boxed()
+    }
+
+    fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        self.engines.all(host).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::api::{Api, Seen, Shown};
-use crate::authorise::Authoriser;
+use crate::authorise::{Authoriser, storm};
 use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
@@ -21,6 +21,7 @@ use crate::decide::{Decider, Loaded};
 use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
 use crate::healer::Healer;
+use crate::healer::line::Lines;
 use crate::journal::Journal;
 use crate::look::docker::Engines;
 use crate::look::presence::Presence;
@@ -127,6 +128,7 @@ impl Server {
             engines: engines.clone(),
             halt_file,
             policies: shown,
+            brakes: config.brakes.clone(),
         });
         let healer = Healer {
             intake: Arc::clone(&intake),
@@ -139,6 +141,7 @@ impl Server {
             eyes,
             journal,
             turn: tokio::sync::Mutex::default(),
+            lines: Lines::default(),
             stale_after: config.stale_after,
             shutdown: shutdown.clone(),
         };
@@ -267,6 +270,7 @@ pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
         halt_file: config.data.join(halt::FILE),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
+        storms: storm::Told::default(),
     }
 }
 

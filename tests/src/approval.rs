@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{ContainerId, DockerHost, DockerVerb, InventoryHost, Kind, Proposal, Target};
 use paramedic::alert::{Alert, Family, IncidentId, Labels, Status, Via};
+use paramedic::authorise::storm::Told;
 use paramedic::authorise::{Authorised, Authoriser, Claim};
 use paramedic::clock::Time;
 use paramedic::incident::{Answer, Decision, Event, Incident, Mode, Phase, Trigger};
@@ -60,6 +61,14 @@ impl Eyes for Slow {
         std::future::ready(Ok(None)).boxed()
     }
 
+    fn labelled<'a>(&'a self, _: &'a DockerHost, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
+    fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
     fn deliberately_stopped<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         std::future::ready(Ok(None)).boxed()
     }
@@ -102,6 +111,7 @@ impl Desk {
             halt_file: folder.path().join("HALT"),
             brakes: Brakes::default(),
             max_age: Duration::from_secs(900),
+            storms: Told::default(),
         };
         let id: IncidentId = "00112233aabbccdd-1".parse().unwrap();
         let journal = Journal::open(&folder.path().join("data")).unwrap();

@@ -16,7 +16,8 @@ use paramedic::execute::docker::{Call, NotDone};
 use paramedic::execute::{Executor, Hands};
 use paramedic::halt;
 use paramedic::incident::{Mode, Progress};
-use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
+use paramedic::journal::storm::Storm;
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::operate::{Operator, myself};
 use paramedic::receive::intake::Intake;
 
@@ -67,6 +68,12 @@ impl Store for Sick {
     }
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         sick()
+    }
+    fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
+        sick()
+    }
+    fn away(&self) -> Vec<Away> {
+        Vec::new()
     }
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         sick()

@@ -4,6 +4,7 @@
 
 mod ansible;
 mod approval;
+mod brakes;
 mod components;
 mod config;
 mod crash;

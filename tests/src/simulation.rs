@@ -6,6 +6,7 @@
 //!
 //! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
+mod brakes;
 mod plan;
 mod process;
 mod rules;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use plan::{Plan, plans};
+use plan::{Cure, Firing, Plan, Rung, plans};
 use process::Record;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -81,4 +82,42 @@ fn no_schedule_breaks_an_invariant() {
 fn told_healed(record: &Record) -> bool {
     use paramedic::incident::Closing;
     record.disk.lock().unwrap().incidents().any(|incident| incident.closing() == Some(Closing::Healed))
+}
+
+/// A container that crashes again and again, seen as three alerts, for an hour: each comes back so many seconds after a restart has helped.
+fn crash_loop(cure: Cure, again: u16) -> Plan {
+    let firing = |at| Firing { service: 0, at, cure, again: Some(again), webhook: true, post: true, listed: true, lag: 2 };
+    Plan {
+        firings: [1, 3, 8].map(firing).to_vec(),
+        troubles: Vec::new(),
+        kills: Vec::new(),
+        ladder: vec![Rung::Restart; 20],
+        cooldown: 30,
+        attempts: 5,
+        actions: 100,
+        concurrent: 3,
+        takes: 2,
+        heals_deliberate: true,
+        acts_unsure: false,
+        approve: false,
+        two_policies: false,
+        storms: false,
+        crash_loop: true,
+        window: 1_800,
+        length: 3_600,
+    }
+}
+
+#[test]
+fn a_crash_loop_under_three_names_is_five_actions_and_one_call_in_an_hour() {
+    use paramedic::incident::Event;
+    // Restarting helps for a minute, or for three, or never.
+    for plan in [crash_loop(Cure::Restart, 60), crash_loop(Cure::Restart, 180), crash_loop(Cure::Nothing, 1)] {
+        let record = process::run(&plan);
+        assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+        let disk = record.disk.lock().unwrap();
+        let calls = disk.entries.iter().filter(|entry| matches!(entry.event, Event::Escalated { .. })).count();
+        drop(disk);
+        assert_eq!((record.world.effects().len(), calls), (5, 1), "{}", told(&record));
+    }
 }

@@ -19,7 +19,8 @@ use paramedic::config::{self, Config};
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
 use paramedic::incident::timeline;
-use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Opened, Reader, Spend, Store, Vitals};
+use paramedic::journal::storm::Storm;
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Reader, Spend, Store, Vitals};
 use paramedic::server::{Borders, Server};
 use paramedic::shutdown::Shutdown;
 use serde_json::{Value, json};
@@ -135,6 +136,15 @@ impl Store for Mortal {
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         self.journal.vitals().boxed()
+    }
+
+    fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
+        let key = key.to_owned();
+        async move { self.journal.storm(&key).await }.boxed()
+    }
+
+    fn away(&self) -> Vec<Away> {
+        self.journal.away()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::decide::Loaded;
-use crate::policy::brakes::Brakes;
+use crate::policy::brakes::{Brakes, PolicyBrakes};
 use crate::telemetry::Labels;
 
 /// A policy as it was loaded at the start.
@@ -19,7 +19,7 @@ pub struct Shown {
     #[serde(rename = "match")]
     matchers: Vec<String>,
     grants: Value,
-    /// Its own brakes, and the global ones where it has none.
+    /// Its brakes; where it leaves one to the global ones, those.
     brakes: Value,
     /// The whole file.
     written: Value,
@@ -52,7 +52,7 @@ impl Shown {
             },
             matchers: policy.matchers.iter().map(ToString::to_string).collect(),
             grants: written.get("grants").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())),
-            brakes: in_force(global, written),
+            brakes: in_force(&policy.brakes, global),
             written: written.clone(),
         }
     }
@@ -69,11 +69,12 @@ impl Shown {
     }
 }
 
-/// The global brakes with what the policy's file says instead.
-fn in_force(global: &Brakes, written: &Value) -> Value {
-    let mut brakes = serde_json::to_value(global).unwrap_or_default();
-    if let (Value::Object(all), Some(Value::Object(own))) = (&mut brakes, written.get("brakes")) {
-        all.extend(own.clone());
+/// The policy's brakes; where it leaves one to the global ones, those.
+fn in_force(own: &PolicyBrakes, global: &Brakes) -> Value {
+    let (mut own, global) = (serde_json::to_value(own).unwrap_or_default(), serde_json::to_value(global).unwrap_or_default());
+    if let Value::Object(own) = &mut own {
+        let left = own.iter_mut().filter(|(_, brake)| brake.is_null());
+        left.for_each(|(name, brake)| *brake = global.get(name).cloned().unwrap_or_default());
     }
-    brakes
+    own
 }

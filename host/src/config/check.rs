@@ -11,7 +11,7 @@ use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
 use crate::operate::without_a_group;
-use crate::policy::brakes::PerWindow;
+use crate::policy::brakes::{MinimumHealthy, PerWindow, Rates};
 use crate::policy::grants::PlaybookGrant;
 use crate::policy::{Policy, Probe, Verify};
 use crate::verify::probe::looks_back;
@@ -117,6 +117,33 @@ impl<'a> Checks<'a> {
         }
     }
 
+    /// A limit of things that are under way at once.
+    fn at_once(&mut self, path: &str, limit: u32) {
+        if limit == 0 {
+            let hint = "write at least 1; to do nothing use `mode: observe`";
+            self.wrong(path, "a limit of 0 forbids every action", hint);
+        }
+    }
+
+    fn rates(&mut self, path: &str, rates: &Rates) {
+        let limits = rates.limits();
+        for (i, rate) in limits.iter().enumerate() {
+            let one = format!("{path}[{i}]");
+            self.rate(if limits.len() == 1 { path } else { &one }, *rate);
+            if limits[..i].iter().any(|other| other.window == rate.window) {
+                let hint = "leave one of them";
+                self.wrong(&one, format!("there is another limit for this length of time before it ({rate})"), hint);
+            }
+        }
+    }
+
+    fn minimum_healthy(&mut self, rules: &[MinimumHealthy]) {
+        for (i, _) in rules.iter().enumerate().filter(|(_, rule)| rule.count == 0) {
+            let hint = "write at least 1, or leave the rule out";
+            self.wrong(&format!("brakes.minimum_healthy[{i}].count"), "a minimum of 0 holds nothing", hint);
+        }
+    }
+
     fn rate(&mut self, path: &str, rate: PerWindow) {
         if rate.limit == 0 {
             self.wrong(
@@ -126,6 +153,14 @@ impl<'a> Checks<'a> {
             );
         }
         self.length(path, rate.window, Duration::from_secs(1), DAY * 30);
+    }
+
+    fn storm(&mut self, path: &str, storm: PerWindow) {
+        if storm.limit == 0 {
+            let hint = "write for instance `5 per 1m`; with a large number, such as `1000 per 1m`, there is hardly ever one";
+            self.wrong(path, "with 0 it would be a storm before anything fails", hint);
+        }
+        self.length(path, storm.window, Duration::from_secs(1), Duration::from_secs(3_600));
     }
 }
 
@@ -152,15 +187,11 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
             format!("group `{}` cannot reach a socket in the data folder, which is the server's alone", group.escape_debug());
         checks.wrong("operator.group", message, hint);
     }
-    if config.brakes.concurrent == 0 {
-        checks.wrong(
-            "brakes.concurrent",
-            "a limit of 0 forbids every action",
-            "write at least 1; to do nothing use `mode: observe`",
-        );
-    }
+    checks.at_once("brakes.concurrent", config.brakes.concurrent);
+    checks.minimum_healthy(&config.brakes.minimum_healthy);
     checks.rate("brakes.attempts", config.brakes.attempts);
-    checks.rate("brakes.actions", config.brakes.actions);
+    checks.rates("brakes.actions", &config.brakes.actions);
+    checks.storm("brakes.storm", config.brakes.storm);
     checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
     checks.length("max_age", config.max_age, Duration::from_secs(1), DAY * 365);
@@ -199,6 +230,12 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
     }
     if let Some(attempts) = policy.brakes.attempts {
         checks.rate("brakes.attempts", attempts);
+    }
+    checks.rates("brakes.actions", &policy.brakes.actions);
+    checks.at_once("brakes.concurrent", policy.brakes.concurrent);
+    checks.minimum_healthy(&policy.brakes.minimum_healthy);
+    if let Some(storm) = policy.brakes.storm {
+        checks.storm("brakes.storm", storm);
     }
     checks.length("approve.within", policy.approve.within, Duration::from_secs(60), DAY);
     if policy.approvers.as_ref().is_some_and(Vec::is_empty) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::line::{self, Closed, Place};
 use super::{Healer, Permits};
 use crate::action::Proposal;
 use crate::alert::{Status, Via};
@@ -17,6 +18,9 @@ use crate::incident::{Closing, Due, Event, Incident, Phase, Rule, Step, Trigger}
 use crate::journal::{Append, JournalError};
 use crate::look::sight::{Fires, QUIET};
 use crate::verify::Seen;
+
+/// Shortest pause of who waits for a moment.
+const SHORTEST: Duration = Duration::from_millis(5);
 
 /// An incident that rests is read again so often, should nobody have told of what was written.
 const READ_AGAIN: Duration = Duration::from_secs(60);
@@ -46,10 +50,15 @@ impl Healer {
                 }
                 (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
                 (Some(Due::NobodyAnswered), Some(Duration::ZERO)) => {
+                    if let Some(held) = self.while_away(incident).await {
+                        return self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![held])).await;
+                    }
                     return self.escalate(incident, "nobody said yes or no in time: nothing was done".to_owned()).await;
                 }
                 // Whoever writes to it tells, so there is no need to read it again at every look.
-                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await || begun.elapsed() > READ_AGAIN => {
+                _ if self.rest(news, left.unwrap_or(LOOK_AGAIN).min(pause_of(incident))).await
+                    || begun.elapsed() > READ_AGAIN =>
+                {
                     return Ok(());
                 }
                 _ => {}
@@ -57,12 +66,30 @@ impl Healer {
         }
     }
 
+    /// Nobody could have answered while Paramedic was away.
+    async fn while_away(&self, incident: &Incident) -> Option<Event> {
+        let (loaded, declared) = self.owner(incident).await?;
+        match self.authoriser.away(&self.journal, Claim { incident, policy: &loaded.policy, declared: &declared })? {
+            Stop::Held { rule, message, until } => Some(Event::Held { rule, message, until }),
+            Stop::Refused { .. } => None,
+        }
+    }
+
     /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
     async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
-        let still = match &incident.phase {
-            Phase::Held { proposals, rule, .. } => self.still_held(incident, proposals, *rule).await?,
-            _ => false,
+        let Phase::Held { proposals, rule, .. } = &incident.phase else { return Ok(()) };
+        let place = match &incident.owner {
+            Some(owner) if line::is_shared(*rule) && incident.taken_at.is_none() => {
+                match self.own_turn(incident, &owner.policy, *rule, news).await? {
+                    Some(place) => Some(place),
+                    None => return Ok(()),
+                }
+            }
+            _ => None,
         };
+        let still = self.still_held(incident, proposals, *rule).await?;
+        // Whoever is still held lets the next one pass, unless by a brake that holds that one too.
+        drop(place.filter(|_| still));
         // When a brake lets go, one of those that it held goes first; the others look again later.
         let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
             self.rest(news, LOOK_AGAIN).await;
@@ -76,13 +103,51 @@ impl Healer {
         }
     }
 
+    /// Waits in its policy's line until it is the oldest in it and no brake is known that holds them all. `None`: read it again.
+    async fn own_turn(
+        &self,
+        incident: &Incident,
+        policy: &str,
+        rule: Rule,
+        news: &Notify,
+    ) -> Result<Option<Place<'_>>, JournalError> {
+        let place = self.lines.enter(policy, incident.opened_at, &incident.id);
+        let begun = Instant::now();
+        while begun.elapsed() < READ_AGAIN {
+            let closed = self.lines.closed(policy, Time::now());
+            let pause = match closed {
+                _ if !place.is_first() => READ_AGAIN,
+                None => return Ok(Some(place)),
+                Some(closed) => {
+                    // That the storm is over, and what it waits for now, is said once.
+                    if rule == Rule::Storm && closed.rule != rule {
+                        let event = Event::Held { rule: closed.rule, message: closed.message, until: Some(closed.until) };
+                        self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
+                        return Ok(None);
+                    }
+                    closed.until.since(Time::now()).max(SHORTEST).min(READ_AGAIN)
+                }
+            };
+            tokio::select! {
+                () = place.called() => {}
+                has_news = self.rest(news, pause) => if has_news { return Ok(None) },
+            }
+        }
+        Ok(None)
+    }
+
     /// Is it still held? By the same rule: say nothing. By another one: write that.
     async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
         match self.authoriser.would(&self.journal, claim, proposals).await? {
             Err(Stop::Held { rule, message, until }) => {
-                if rule != before || until.is_some() {
+                if line::is_shared(rule) {
+                    let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN));
+                    self.lines.close(&loaded.policy.name, Closed { rule, message: message.clone(), until });
+                }
+                let same_storm = rule == Rule::Storm && before == rule;
+                if rule != before || (until.is_some() && !same_storm) {
                     let event = Event::Held { rule, message, until };
                     self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
                 }
@@ -105,6 +170,9 @@ impl Healer {
 
     /// Why it is gone, if it is: no reachable source fires, or it is positively seen to be over. Never a claim that anything helped.
     pub(super) async fn gone(&self, incident: &Incident) -> Option<String> {
+        if self.spent(incident).is_some_and(|window| self.quiet(incident) < window) {
+            return None;
+        }
         match self.fires(incident) {
             Fires::Yes { .. } | Fires::Pending { .. } => None,
             Fires::No { quiet, .. } if quiet >= QUIET => {
@@ -126,7 +194,7 @@ impl Healer {
             return None;
         }
         let (via, until) = self.intake.believed(incident, self.stale_after)?;
-        if now < until {
+        if now < until.plus(self.spent(incident).unwrap_or_default()) {
             return None;
         }
         Some(match via {
@@ -136,6 +204,28 @@ impl Healer {
                 (Closing::Stale, format!("nobody has repeated it for {after} (stale_after), and no source lists it"))
             }
         })
+    }
+
+    /// For how long attempts count, when this incident was told that its target's are spent. It stays open for so long after its alert
+    /// was last seen, or a flapping alert would begin anew as often as it likes.
+    fn spent(&self, incident: &Incident) -> Option<Duration> {
+        let told = matches!(incident.phase, Phase::Escalating(_) | Phase::Escalated)
+            && incident.attempts.last()?.refused.iter().any(|(_, rule, _)| *rule == Rule::AttemptsSpent);
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let own = policy.and_then(|loaded| loaded.policy.brakes.attempts);
+        told.then(|| own.unwrap_or(self.authoriser.brakes.attempts).window)
+    }
+
+    /// How long nobody has said that it fires.
+    fn quiet(&self, incident: &Incident) -> Duration {
+        match self.fires(incident) {
+            Fires::No { quiet, .. } => quiet,
+            Fires::CannotTell { .. } if all_resolved(incident) => {
+                let last = incident.heard.values().map(|(_, heard)| *heard).max();
+                last.map_or(Duration::ZERO, |heard| Time::now().since(heard))
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// Did a source that is looked at ever list it?
@@ -151,6 +241,11 @@ impl Healer {
             () = self.shutdown.requested() => true,
         }
     }
+}
+
+/// How soon it is looked again whether the alert is gone. In a storm, or after a restored journal, there may be ten thousand who look.
+fn pause_of(incident: &Incident) -> Duration {
+    if matches!(incident.phase, Phase::Held { rule: Rule::Storm | Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
 }
 
 /// True when every door through which it was heard says that it is over.

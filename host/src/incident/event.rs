@@ -215,6 +215,8 @@ pub enum Rule {
     InvalidVariable,
     /// The attempts of this target are spent.
     AttemptsSpent,
+    /// One act names several targets.
+    SeveralTargets,
     /// The policy that owns the incident is gone or no longer enforced.
     PolicyGone,
     // Holds: asked again later.
@@ -234,8 +236,13 @@ pub enum Rule {
     TargetBusy,
     /// This policy, or Paramedic altogether, is doing as much at once as it may.
     TooManyAtOnce,
-    /// As many actions as are allowed in an hour were done.
-    HourlyLimit,
+    /// As many actions were done lately as this policy, or Paramedic altogether, may do.
+    #[serde(alias = "hourly-limit")]
+    TooManyActions,
+    /// Too few others of its group would stay healthy.
+    MinimumHealthy,
+    /// So much fails at once that the sensor is more likely to be broken.
+    Storm,
     /// Everything is halted.
     Halted,
     /// It could not be found out whether acting is allowed.

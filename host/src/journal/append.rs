@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use super::JournalError;
+use super::storm::Newcomer;
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::incident::Event;
+use crate::policy::brakes::PerWindow;
 
 /// The longest window of a [`Spend::Rate`]: older stamps are forgotten.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(32 * 24 * 3_600);
@@ -34,6 +36,12 @@ pub struct Append {
     pub stamp: Vec<String>,
     /// Keys of locks that this incident gives back.
     pub release: Vec<String>,
+    /// True when it gives back every lock that it holds, whatever they are.
+    pub release_all: bool,
+    /// Keys that this incident holds from now on, without a check; others may hold them too.
+    pub hold: Vec<String>,
+    /// Who is counted, so that a storm is noticed.
+    pub newcomers: Vec<Newcomer>,
 }
 
 impl Append {
@@ -47,6 +55,9 @@ impl Append {
             spend: Vec::new(),
             stamp: Vec::new(),
             release: Vec::new(),
+            release_all: false,
+            hold: Vec::new(),
+            newcomers: Vec::new(),
         }
     }
 }
@@ -54,14 +65,12 @@ impl Append {
 /// A brake as data: checked and spent inside the append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spend {
-    /// At most `limit` stamps of `key` within `window`; spending sets one more stamp.
+    /// So many stamps of `key` as every one of `limits` allows within its window; spending sets one more stamp.
     Rate {
         /// What is counted, such as `attempts:local/nginx-demo`.
         key: String,
-        /// How many are allowed.
-        limit: u32,
-        /// Within how long a time.
-        window: Duration,
+        /// How many are allowed, each within its own time.
+        limits: Vec<PerWindow>,
     },
     /// At most `limit` incidents hold `key` at once; spending holds it until released. Holding it twice counts once.
     Lock {
@@ -70,13 +79,27 @@ pub enum Spend {
         /// How many may hold it.
         limit: u32,
     },
+    /// No storm is on among the newcomers of `key`; spends nothing.
+    Calm {
+        /// Among whom, such as `storm:all`.
+        key: String,
+    },
+    /// At most `limit` of these keys are held, by whomever; spends nothing.
+    Share {
+        /// What it is called, such as `share:heal-web`.
+        key: String,
+        /// The keys that are counted.
+        of: Vec<String>,
+        /// How many may be held.
+        limit: u32,
+    },
 }
 
 impl Spend {
     /// The key that is counted or held.
     pub fn key(&self) -> &str {
         match self {
-            Self::Rate { key, .. } | Self::Lock { key, .. } => key,
+            Self::Rate { key, .. } | Self::Lock { key, .. } | Self::Calm { key } | Self::Share { key, .. } => key,
         }
     }
 }
@@ -114,6 +137,8 @@ pub enum Appended {
     Braked {
         /// Its key.
         key: String,
+        /// Which limit of a rate; of several without room, the one that lets go last.
+        limit: Option<PerWindow>,
         /// When it may have room again; `None`: when somebody releases it, or never, if more is spent at once than its limit.
         after: Option<Time>,
         /// Who holds it, for locks.
@@ -143,7 +168,9 @@ impl Draft {
         if ends.is_some_and(|at| at + 1 < append.events.len()) {
             return refuse("nothing can follow `closed`");
         }
-        if append.spend.iter().any(|spend| matches!(spend, Spend::Rate { window, .. } if *window > LONGEST_WINDOW)) {
+        let long = |limit: &PerWindow| limit.window > LONGEST_WINDOW;
+        let too_long = |spend: &Spend| matches!(spend, Spend::Rate { limits, .. } if limits.iter().any(long));
+        if append.spend.iter().any(too_long) || append.newcomers.iter().any(|new| new.window > LONGEST_WINDOW) {
             return refuse("a rate cannot be counted over more than 32 days");
         }
         let bodies: Vec<String> = append
@@ -187,17 +214,18 @@ impl Draft {
     pub fn stamps(&self) -> impl Iterator<Item = &str> {
         let spent = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Rate { key, .. } => Some(key.as_str()),
-            Spend::Lock { .. } => None,
+            _ => None,
         });
         spent.chain(self.append.stamp.iter().map(String::as_str))
     }
 
     /// Keys that its incident holds from now on.
     pub fn holds(&self) -> impl Iterator<Item = &str> {
-        self.append.spend.iter().filter_map(|spend| match spend {
+        let locked = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Lock { key, .. } => Some(key.as_str()),
-            Spend::Rate { .. } => None,
-        })
+            _ => None,
+        });
+        locked.chain(self.append.hold.iter().map(String::as_str))
     }
 }
 

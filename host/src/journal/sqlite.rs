@@ -4,6 +4,7 @@
 //! may be slow. Everything has a deadline, and an error says what to do. Absent on purpose: a pool, retries beyond the one under the
 //! same append id, and any rule that another store would have to repeat.
 
+mod away;
 mod backup;
 mod compact;
 mod database;
@@ -17,14 +18,15 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
 
-use super::{Append, Appended, Draft, Entry, JournalError, Keep, Listed, Opened, Settings, Spend, Store, Vitals};
+use super::storm::Storm;
+use super::{Append, Appended, Away, Draft, Entry, JournalError, Keep, Listed, Opened, Settings, Spend, Store, Vitals};
 use crate::alert::{IncidentId, Key};
 
 pub use backup::backup;
@@ -47,6 +49,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) struct Sqlite {
     dir: PathBuf,
     epoch: u64,
+    away: Arc<Mutex<Vec<Away>>>,
     /// `None` when it is open for reading only.
     writer: Option<Writer<Database>>,
     readers: Readers,
@@ -63,14 +66,15 @@ impl Sqlite {
     pub fn open(dir: &Path, settings: &Settings) -> Result<Self, JournalError> {
         let lock = folder::take(dir)?;
         let database = Database::open(dir, lock)?;
-        let epoch = database.epoch();
+        let (epoch, away) = (database.epoch(), database.away());
         let thread = |e| JournalError::Open(format!("the journal's threads cannot be started: {e}"));
         let writer = Writer::start(APPEND_DEADLINE, database).map_err(thread)?;
-        if let (Keep::For(keep), Some(turns)) = (settings.keep, writer.turns()) {
+        if let Some(turns) = writer.turns() {
+            let keep = if let Keep::For(keep) = settings.keep { Some(keep) } else { None };
             keeper::start(turns, keep).map_err(thread)?;
         }
         let readers = Readers::start(dir).map_err(thread)?;
-        Ok(Self { dir: dir.to_owned(), epoch, writer: Some(writer), readers })
+        Ok(Self { dir: dir.to_owned(), epoch, away, writer: Some(writer), readers })
     }
 
     /// Opens the journal of this folder for reading, also while a server writes it.
@@ -78,7 +82,7 @@ impl Sqlite {
         // What is wrong with it is said now, and not by the first read.
         Reader::open(dir)?;
         let readers = Readers::start(dir).map_err(|e| JournalError::Open(format!("its threads cannot be started: {e}")))?;
-        Ok(Self { dir: dir.to_owned(), epoch: 0, writer: None, readers })
+        Ok(Self { dir: dir.to_owned(), epoch: 0, away: Arc::default(), writer: None, readers })
     }
 
     fn writer(&self) -> Result<&Writer<Database>, JournalError> {
@@ -162,6 +166,15 @@ impl Store for Sqlite {
             let (first, last) = (reader.first_pos()?, reader.last_pos()?);
             Ok(Vitals { first, last, bytes: folder::bytes(&dir), reads_waiting, appends_waiting })
         })
+    }
+
+    fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
+        let key = key.to_owned();
+        self.reading(move |reader| reader.storm(&key))
+    }
+
+    fn away(&self) -> Vec<Away> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {

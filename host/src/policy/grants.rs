@@ -131,6 +131,11 @@ impl Grants {
         granted.iter().any(|containers| containers.covers(target, labels))
     }
 
+    /// May anything be done to this container, which has these labels?
+    pub fn covers(&self, target: &Target, labels: &Labels) -> bool {
+        self.containers().any(|containers| containers.covers(target, labels))
+    }
+
     /// The grant for this playbook on this host, if there is one.
     pub fn playbook(&self, name: &str, host: &InventoryHost) -> Option<&PlaybookGrant> {
         self.ansible.iter().find(|grant| grant.playbook == name && grant.hosts.contains(host))

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use paramedic::incident::{Decision, Mode};
 use paramedic::journal::entry;
+use paramedic::journal::storm::{Newcomer, Storm};
 
 use super::*;
 
@@ -44,6 +45,7 @@ pub const CASES: &[Case] = &[
         name: "spending_several_places_at_once_is_all_or_none",
         run: |place| spending_several_places_at_once_is_all_or_none(place).boxed(),
     },
+    Case { name: "one_stamp_is_counted_by_every_window", run: |place| one_stamp_is_counted_by_every_window(place).boxed() },
     Case {
         name: "a_lock_names_its_holder_until_it_is_released",
         run: |place| a_lock_names_its_holder_until_it_is_released(place).boxed(),
@@ -76,6 +78,15 @@ pub const CASES: &[Case] = &[
         name: "incidents_are_listed_page_by_page_the_newest_first",
         run: |place| incidents_are_listed_page_by_page_the_newest_first(place).boxed(),
     },
+    Case {
+        name: "a_storm_holds_until_it_has_been_calm_for_a_window",
+        run: |place| a_storm_holds_until_it_has_been_calm_for_a_window(place).boxed(),
+    },
+    Case {
+        name: "no_intent_passes_once_the_last_newcomer_is_written",
+        run: |place| no_intent_passes_once_the_last_newcomer_is_written(place).boxed(),
+    },
+    Case { name: "a_share_counts_what_is_held_by_whomever", run: |place| a_share_counts_what_is_held_by_whomever(place).boxed() },
     Case { name: "who_holds_a_lock_is_known", run: |place| who_holds_a_lock_is_known(place).boxed() },
 ];
 
@@ -236,6 +247,31 @@ async fn spending_several_places_at_once_is_all_or_none(place: &dyn Place) {
     assert_eq!(journal.read(&id("B", 1), 0, 9).await.unwrap().len(), 1);
 }
 
+async fn one_stamp_is_counted_by_every_window(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A"]).await;
+    let limit = |limit, window| PerWindow { limit, window };
+    let (short, long) = (limit(2, Duration::from_millis(200)), limit(3, HOUR));
+    let both = vec![Spend::Rate { key: "two".to_owned(), limits: vec![short, long] }];
+    let (_, _, first) = committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(short.window)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == short), "{refused:?}");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(HOUR)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == long), "{refused:?}");
+    // Without room in both, the one that lets go last is told.
+    let tight = vec![Spend::Rate { key: "two".to_owned(), limits: vec![limit(1, HOUR * 2), limit(1, HOUR)] }];
+    let refused = journal.append(spending("A", tight)).await.unwrap();
+    assert!(
+        matches!(refused, Appended::Braked { limit: Some(PerWindow { window, .. }), .. } if window == HOUR * 2),
+        "{refused:?}"
+    );
+}
+
 async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
     let journal = place.open();
     opened(&journal, &["A", "B"]).await;
@@ -254,6 +290,15 @@ async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
         "not B's to release"
     );
     committed(&journal.append(release("A")).await.unwrap());
+    committed(&journal.append(spending("B", target.clone())).await.unwrap());
+    // All of them at once, and nobody else's.
+    committed(&journal.append(spending("B", vec![lock("other", 1)])).await.unwrap());
+    let all = |name| Append { release_all: true, ..spending(name, Vec::new()) };
+    committed(&journal.append(all("A")).await.unwrap());
+    assert!(matches!(journal.append(spending("A", target.clone())).await.unwrap(), Appended::Braked { .. }));
+    committed(&journal.append(all("B")).await.unwrap());
+    committed(&journal.append(spending("A", vec![lock("other", 1), target[0].clone()])).await.unwrap());
+    committed(&journal.append(all("A")).await.unwrap());
     committed(&journal.append(spending("B", target.clone())).await.unwrap());
     // Closing gives back whatever is left.
     committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
@@ -477,4 +522,103 @@ async fn who_holds_a_lock_is_known(place: &dyn Place) {
     committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
     assert_eq!(journal.holders("three").await.unwrap(), []);
     assert_eq!(journal.holders("A").await.unwrap(), [id("A", 1)]);
+}
+
+fn new(subject: &str, limit: u32, window: Duration) -> Newcomer {
+    Newcomer { key: "storm:all".to_owned(), subject: subject.to_owned(), limit, window }
+}
+
+/// Writes a note about this incident, which is a newcomer.
+fn arriving(name: &str, new: Newcomer) -> Append {
+    Append { newcomers: vec![new], ..spending(name, Vec::new()) }
+}
+
+fn calm() -> Vec<Spend> {
+    vec![Spend::Calm { key: "storm:all".to_owned() }]
+}
+
+async fn a_storm_holds_until_it_has_been_calm_for_a_window(place: &dyn Place) {
+    const WINDOW: Duration = Duration::from_millis(400);
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    // The same one again and again is one.
+    for subject in ["x", "x", "y", "x", "y"] {
+        committed(&journal.append(arriving("A", new(subject, 3, WINDOW))).await.unwrap());
+    }
+    committed(&journal.append(spending("A", calm())).await.unwrap());
+    assert_eq!(journal.storm("storm:all").await.unwrap(), None);
+    let (.., at) = committed(&journal.append(arriving("B", new("z", 3, WINDOW))).await.unwrap());
+    let refused = journal.append(spending("C", calm())).await.unwrap();
+    assert_eq!(braked(&refused), ("storm:all", Some(at.plus(WINDOW)), None));
+    assert_eq!(journal.room(&id("C", 1), &calm()).await.unwrap(), Some(refused));
+    assert_eq!(journal.room(&id("C", 1), &[Spend::Calm { key: "storm:web".to_owned() }]).await.unwrap(), None);
+    // Whoever is new prolongs it, whoever is known does not.
+    tokio::time::sleep(WINDOW / 4).await;
+    let (.., later) = committed(&journal.append(arriving("C", new("w", 3, WINDOW))).await.unwrap());
+    committed(&journal.append(arriving("C", new("w", 3, WINDOW))).await.unwrap());
+    let storm = journal.storm("storm:all").await.unwrap().unwrap();
+    assert_eq!(storm, Storm { since: at, until: later.plus(WINDOW), count: 4 });
+    // It is in the journal, so a restart does not end it.
+    drop(journal);
+    let journal = place.open();
+    assert_eq!(journal.storm("storm:all").await.unwrap(), Some(storm));
+    tokio::time::sleep(storm.until.since(Time::now()) + Duration::from_millis(2)).await;
+    committed(&journal.append(spending("C", calm())).await.unwrap());
+    // A new one begins from nothing.
+    committed(&journal.append(arriving("A", new("x", 3, WINDOW))).await.unwrap());
+    committed(&journal.append(spending("C", calm())).await.unwrap());
+    let of_one = journal.append(arriving("A", new("v", 1, WINDOW))).await.unwrap();
+    committed(&of_one);
+    assert_eq!(journal.storm("storm:all").await.unwrap().map(|storm| storm.count), Some(1));
+}
+
+async fn no_intent_passes_once_the_last_newcomer_is_written(place: &dyn Place) {
+    let journal = place.open();
+    let names = ["A", "B", "C", "D", "E", "F", "G", "H"];
+    opened(&journal, &names).await;
+    for round in 0..200 {
+        let key = format!("storm:{round}");
+        let one = |name: &'static str| {
+            let (journal, key) = (journal.clone(), key.clone());
+            async move {
+                let came = Newcomer { key: key.clone(), subject: name.to_owned(), limit: 4, window: HOUR };
+                let (came, ..) = committed(&journal.append(arriving(name, came)).await.unwrap());
+                match journal.append(spending(name, vec![Spend::Calm { key }])).await.unwrap() {
+                    Appended::Committed { pos, .. } => (came, Some(pos)),
+                    refused => {
+                        braked(&refused);
+                        (came, None)
+                    }
+                }
+            }
+        };
+        let mut all = join_all(names.map(one)).await;
+        all.sort_unstable();
+        let fourth = all[3].0;
+        let passed: Vec<u64> = all.iter().filter_map(|(_, passed)| *passed).collect();
+        assert!(passed.iter().all(|pos| *pos < fourth), "round {round}: {passed:?} and the storm at {fourth}");
+        assert!(all[4..].iter().all(|(_, passed)| passed.is_none()), "round {round}: {all:?}");
+    }
+}
+
+async fn a_share_counts_what_is_held_by_whomever(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    let of = ["failing:web:1", "failing:web:2", "failing:web:3", "failing:web:4"].map(str::to_owned);
+    let share = |limit| vec![Spend::Share { key: "share:web".to_owned(), of: of.to_vec(), limit }];
+    let failing = |name: &str, keys: &[&str]| Append {
+        hold: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
+        ..spending(name, Vec::new())
+    };
+    // Two about one container are one that fails, and one outside of the group is none.
+    for (name, keys) in [("A", &["1", "1"][..]), ("B", &["1"]), ("C", &["9", "2"])] {
+        committed(&journal.append(failing(name, keys)).await.unwrap());
+    }
+    committed(&journal.append(spending("A", share(2))).await.unwrap());
+    let refused = journal.append(spending("A", share(1))).await.unwrap();
+    assert_eq!(braked(&refused), ("share:web", None, None));
+    // Whoever is closed fails no more.
+    committed(&journal.append(Append::new(id("C", 1), None, vec![closed()])).await.unwrap());
+    committed(&journal.append(spending("A", share(1))).await.unwrap());
+    assert_eq!(journal.holders("failing:web:1").await.unwrap().len(), 2);
 }

@@ -129,10 +129,16 @@ pub struct Plan {
     pub cooldown: u8,
     /// Attempts per target in ten minutes.
     pub attempts: u8,
-    /// Actions in ten minutes, altogether.
-    pub actions: u8,
+    /// Actions in ten minutes, altogether; in half an hour so many more.
+    pub actions: (u8, u8),
+    /// Actions of one policy in ten minutes; in half an hour so many more.
+    pub policy_actions: (u8, u8),
     /// Acts at once.
     pub concurrent: u8,
+    /// Acts of one policy at once.
+    pub policy_concurrent: u8,
+    /// One container has to stay healthy while the other is restarted.
+    pub minimum_healthy: bool,
     /// Seconds that the engine takes for a restart, and the playbook for a run.
     pub takes: u8,
     /// The policy heals what a person stopped.
@@ -143,7 +149,21 @@ pub struct Plan {
     pub approve: bool,
     /// A second policy, for every second container.
     pub two_policies: bool,
+    /// Two new targets within [`STORM`] seconds are a storm.
+    pub storms: bool,
+    /// What was cured comes back again and again.
+    pub crash_loop: bool,
+    /// Seconds in which attempts count.
+    pub window: u16,
+    /// Seconds until nothing goes wrong any more and nothing fires.
+    pub length: u16,
 }
+
+/// Seconds in which two new targets are a storm, where a plan says so.
+pub const STORM: u16 = 40;
+
+/// How long most plans are.
+pub const LENGTH: u16 = HORIZON + 100;
 
 /// Seconds until everything that goes wrong has gone wrong.
 pub const HORIZON: u16 = 300;
@@ -205,12 +225,15 @@ fn kill() -> impl Strategy<Value = (Kill, u8)> {
 /// All plans.
 pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
-    let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
-    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2))).prop_map(
+    let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
+    let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.3));
+    let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
+    let storms = proptest::bool::weighted(0.3);
+    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(
         |(
             (firings, troubles, kills, ladder),
-            (cooldown, attempts, actions, concurrent, takes),
-            ((heals_deliberate, acts_unsure, two_policies), approve),
+            (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
+            ((heals_deliberate, acts_unsure, two_policies), approve, storms),
         )| Plan {
             firings,
             troubles,
@@ -219,12 +242,19 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             cooldown,
             attempts,
             actions,
+            policy_actions,
             concurrent,
+            policy_concurrent,
+            minimum_healthy,
             takes,
             heals_deliberate,
             acts_unsure,
             approve,
             two_policies,
+            storms,
+            crash_loop: false,
+            window: 600,
+            length: LENGTH,
         },
     )
 }

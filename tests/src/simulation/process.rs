@@ -10,18 +10,20 @@ use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{DockerVerb, Kind, Proposal};
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
+use paramedic::authorise::storm::Told;
 use paramedic::clock::{Simulated, Time};
 use paramedic::decide::plugin::{Judge, Manifest};
 use paramedic::decide::sandbox::{Brief, Limits, Ruling, Sandbox};
 use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
+use paramedic::healer::line::Lines;
 use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
 use paramedic::look::targets;
 use paramedic::policy::Policy;
-use paramedic::policy::brakes::{Brakes, PerWindow};
+use paramedic::policy::brakes::{Brakes, PerWindow, Rates};
 use paramedic::receive::intake::Intake;
 use paramedic::shutdown::Shutdown;
 use paramedic::verify::Verifier;
@@ -30,12 +32,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::plan::{HORIZON, Kill, Plan, Rung, Trouble};
+use super::plan::{Kill, Plan, Rung, STORM, Trouble};
 use super::store::{Disk, Memory};
 use super::world::{START, World};
 
-/// Ten minutes: the window of all rates.
+/// Ten minutes: the first window of the rates of actions.
 pub const WINDOW: Duration = Duration::from_secs(600);
+/// Half an hour: the second.
+pub const LONG_WINDOW: Duration = Duration::from_secs(1_800);
 /// How long a recovery has to last.
 pub const STABLE: Duration = Duration::from_secs(10);
 const WITHIN: Duration = Duration::from_secs(40);
@@ -115,11 +119,18 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         settings_schema: None,
     };
     let plugin: Arc<dyn Judge> = Arc::new(Medic { manifest, ladder: plan.ladder.clone() });
+    let (few, more) = plan.policy_actions;
     let policy = |name: &str, matchers: &[&str], mode: &str| -> Policy {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
             "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
-            "brakes": {"cooldown": format!("{}s", plan.cooldown), "attempts": format!("{} per 10m", plan.attempts)},
+            "brakes": {
+                "cooldown": format!("{}s", plan.cooldown),
+                "attempts": format!("{} per {}s", plan.attempts, plan.window),
+                "actions": [format!("{few} per 10m"), format!("{} per 30m", few + more)],
+                "concurrent": plan.policy_concurrent,
+                "minimum_healthy": if plan.minimum_healthy { json!([{"label": "app=web", "count": 1}]) } else { json!([]) },
+            },
             "verify": {"within": format!("{}s", WITHIN.as_secs()), "stable": format!("{}s", STABLE.as_secs())},
             "on_deliberate_stop": if plan.heals_deliberate { "heal" } else { "hold" },
             "when_unsure": if plan.acts_unsure { "act" } else { "hold" },
@@ -142,6 +153,11 @@ fn halt_file() -> PathBuf {
     FOLDER.with_borrow_mut(|folder| folder.get_or_insert_with(|| tempfile::tempdir().unwrap()).path().join("HALT"))
 }
 
+/// What is a storm in this plan; five, when it has none, are more than there are targets.
+pub fn storm(plan: &Plan) -> PerWindow {
+    PerWindow { limit: if plan.storms { 2 } else { 5 }, window: SECOND * STORM.into() }
+}
+
 /// A server, until it is killed.
 struct Process {
     reached: Reached,
@@ -157,12 +173,15 @@ impl Process {
         let looked_at = plan.firings.iter().any(|firing| firing.listed);
         let names = looked_at.then(|| ("Prometheus".to_owned(), Via::Prometheus));
         let sight = Sight::new(names, SECOND * 20);
-        let rate = |limit: u8| PerWindow { limit: limit.into(), window: WINDOW };
+        let rate = |limit: u8, window| PerWindow { limit: limit.into(), window };
+        let (few, more) = plan.actions;
+        let actions = Rates::new(rate(few, WINDOW), [rate(few + more, LONG_WINDOW)]);
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            brakes: Brakes { actions: rate(plan.actions), concurrent: plan.concurrent.into(), ..Brakes::default() },
+            brakes: Brakes { actions, concurrent: plan.concurrent.into(), storm: storm(plan), ..Brakes::default() },
             max_age: SECOND * 900,
+            storms: Told::default(),
         };
         let healer = Arc::new(Healer {
             intake: Arc::clone(&intake),
@@ -175,6 +194,7 @@ impl Process {
             verifier: Verifier::with(world.clone()),
             journal,
             turn: tokio::sync::Mutex::default(),
+            lines: Lines::default(),
             stale_after: SECOND * 600,
             shutdown: Shutdown::new(),
         });
@@ -261,7 +281,7 @@ async fn play(plan: Plan) -> Record {
     let senders: Vec<AbortHandle> =
         (0..play.world.plan.firings.len()).map(|number| tokio::spawn(Arc::clone(&play).tell(number)).abort_handle()).collect();
     let begun = Instant::now();
-    for second in 0..HORIZON + 100 {
+    for second in 0..play.world.plan.length {
         sleep_until(begun + SECOND * second.into()).await;
         play.world.second_passes(second);
         play.people(second).await;

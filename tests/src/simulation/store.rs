@@ -13,7 +13,8 @@ use paramedic::clock::Time;
 use paramedic::incident::Incident;
 use paramedic::journal::brakes::{self, Counts};
 use paramedic::journal::entry::{FIRST_HASH, VERSION, chain};
-use paramedic::journal::{Append, Appended, Draft, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
+use paramedic::journal::storm::{self, Arrival, Storm};
+use paramedic::journal::{Append, Appended, Away, Draft, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use uuid::Uuid;
 
 /// What becomes of one append, by the will of the plan.
@@ -66,6 +67,10 @@ pub struct Disk {
     stamps: HashMap<String, Vec<Time>>,
     holds: BTreeMap<String, BTreeSet<IncidentId>>,
     timers: BTreeMap<IncidentId, Time>,
+    newcomers: BTreeMap<(String, String), Time>,
+    storms: BTreeMap<String, Storm>,
+    /// Times in which nobody kept it, as a test wants them.
+    pub away: Vec<Away>,
 }
 
 #[derive(Debug)]
@@ -177,16 +182,24 @@ impl Disk {
     fn spend(&mut self, draft: &Draft) {
         let append = draft.append();
         let id = &append.incident;
-        for key in &append.release {
-            if let Some(holders) = self.holds.get_mut(key) {
-                holders.remove(id);
-            }
-        }
+        let given_back = |key: &String| append.release_all || append.release.contains(key);
+        self.holds.iter_mut().filter(|(key, _)| given_back(key)).for_each(|(_, holders)| {
+            holders.remove(id);
+        });
         for key in draft.stamps() {
             self.stamps.entry(key.to_owned()).or_default().push(self.at);
         }
         for key in draft.holds() {
             self.holds.entry(key.to_owned()).or_default().insert(id.clone());
+        }
+        for new in &append.newcomers {
+            let Ok(arrival) = storm::arrive(self, self.at, new);
+            if arrival != Arrival::Known {
+                self.newcomers.insert((new.key.clone(), new.subject.clone()), self.at);
+            }
+            if let Arrival::Storm(storm) = arrival {
+                self.storms.insert(new.key.clone(), storm);
+            }
         }
         if draft.closes() {
             self.holds.values_mut().for_each(|holders| {
@@ -219,6 +232,25 @@ impl Counts for Disk {
     fn holders(&self, key: &str, without: &IncidentId) -> Result<(u64, Option<IncidentId>), Infallible> {
         let others: Vec<&IncidentId> = self.holds.get(key).into_iter().flatten().filter(|id| *id != without).collect();
         Ok((others.len() as u64, others.first().map(|id| (*id).clone())))
+    }
+
+    fn is_held(&self, key: &str) -> Result<bool, Infallible> {
+        Ok(self.holds.get(key).is_some_and(|holders| !holders.is_empty()))
+    }
+
+    fn arrived(&self, key: &str, subject: &str) -> Result<Option<Time>, Infallible> {
+        Ok(self.newcomers.get(&(key.to_owned(), subject.to_owned())).copied())
+    }
+
+    fn newest(&self, key: &str, since: Time, nth: u64) -> Result<Option<Time>, Infallible> {
+        let mut times: Vec<Time> =
+            self.newcomers.iter().filter(|((of, _), at)| of == key && **at > since).map(|(_, at)| *at).collect();
+        times.sort_by_key(|at| std::cmp::Reverse(*at));
+        Ok(times.get(nth as usize).copied())
+    }
+
+    fn storm(&self, key: &str) -> Result<Option<Storm>, Infallible> {
+        Ok(self.storms.get(key).copied())
     }
 }
 
@@ -316,6 +348,14 @@ impl Store for Memory {
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         let last = self.disk().entries.len() as u64;
         std::future::ready(Ok(Vitals { first: 1, last, ..Vitals::default() })).boxed()
+    }
+
+    fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
+        std::future::ready(Ok(self.disk().storms.get(key).copied())).boxed()
+    }
+
+    fn away(&self) -> Vec<Away> {
+        self.disk().away.clone()
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {

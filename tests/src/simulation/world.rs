@@ -24,6 +24,9 @@ use tokio::time::sleep;
 use super::plan::{Cure, Firing, Kill, Plan, SERVICES, Trouble};
 use super::store::{Fate, Fates};
 
+/// The smallest step of time.
+const MILLI: Duration = Duration::from_millis(1);
+
 /// When every simulation begins.
 pub const START: Time = Time(1_790_000_000_000);
 
@@ -53,6 +56,8 @@ struct Service {
     down: Option<(Time, bool)>,
     /// A restart that is under way: when it will be done.
     restarting: Option<(DockerVerb, Time)>,
+    /// Since when it was up, or not: the newest last.
+    history: Vec<(Time, bool)>,
 }
 
 #[derive(Debug)]
@@ -117,6 +122,7 @@ impl World {
             started: START.minus(Duration::from_secs(9_999)),
             down: None,
             restarting: None,
+            history: vec![(Time(0), true)],
         };
         let truths = plan.firings.iter().map(|firing| Truth { history: vec![(START, false)], repeats: firing.again }).collect();
         let state = State {
@@ -166,11 +172,16 @@ impl World {
         let now = Time::now();
         state.calm = true;
         state.truths.iter_mut().for_each(|truth| truth.set(now, false));
-        for service in &mut state.services {
-            if service.down.take().is_some() {
-                service.started = now;
-            }
-        }
+        state.services.iter_mut().for_each(|service| service.start(now));
+    }
+
+    /// Was this container up at that moment and just before and after? `None` when that changed in it.
+    pub fn was_up(&self, service: u8, moment: Time) -> Option<bool> {
+        let state = self.lock();
+        let history = &state.services[usize::from(service)].history;
+        let at = |moment: Time| history.iter().rev().find(|(since, _)| *since <= moment).is_some_and(|(_, up)| *up);
+        let near = [moment.minus(MILLI), moment, moment.plus(MILLI)].map(at);
+        near.iter().all(|up| *up == near[0]).then_some(near[0])
     }
 
     /// What was really done.
@@ -253,7 +264,7 @@ impl World {
                 && now >= since.plus(after)
             {
                 truth.set(now, true);
-                truth.repeats = None;
+                truth.repeats = truth.repeats.filter(|_| self.plan.crash_loop);
             }
         }
         for (begin, length, trouble) in &self.plan.troubles {
@@ -265,7 +276,8 @@ impl World {
                     state.made += 1;
                     let made = state.made;
                     let service = &mut state.services[usize::from(*service)];
-                    *service = Service { id: format!("{:064x}", 1_000 + made), started: now, down: None, restarting: None };
+                    service.start(now);
+                    (service.id, service.started, service.restarting) = (format!("{:064x}", 1_000 + made), now, None);
                 }
                 _ => {}
             }
@@ -307,11 +319,13 @@ impl Truth {
 impl Service {
     fn stop(&mut self, now: Time, by_person: bool) {
         self.down.get_or_insert((now, by_person));
+        self.history.push((now, false));
     }
 
     fn start(&mut self, now: Time) {
         if self.down.take().is_some() {
             self.started = now;
+            self.history.push((now, true));
         }
     }
 }
@@ -326,7 +340,7 @@ impl State {
             match verb {
                 DockerVerb::Stop => service.stop(done, false),
                 DockerVerb::Restart | DockerVerb::Start => {
-                    service.down = None;
+                    service.start(done);
                     service.started = done;
                     self.cure(plan, number, Cure::Restart, done);
                 }
@@ -364,6 +378,27 @@ impl Eyes for World {
     fn by_id<'a>(&'a self, _: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>> {
         let number = self.by(&self.lock(), id.as_str());
         std::future::ready(self.inspect(number)).boxed()
+    }
+
+    fn labelled<'a>(
+        &'a self,
+        _: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        assert_eq!((label, value), ("app", "web"));
+        let all = (0..SERVICES).filter_map(|number| self.inspect(Some(number)).transpose()).collect();
+        std::future::ready(all).boxed()
+    }
+
+    fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        let all = (0..SERVICES).map(|number| (target(number), Labels::new())).collect();
+        let answer = if self.has(Trouble::EngineDown) {
+            Err(LookError::TooSlow { host: local(), within: Duration::from_secs(5) })
+        } else {
+            Ok(all)
+        };
+        std::future::ready(answer).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
@@ -407,7 +442,7 @@ impl World {
             exit_code: Some(0),
             out_of_memory: false,
             error: String::new(),
-            labels: Labels::new(),
+            labels: Labels::from([("app".to_owned(), "web".to_owned())]),
             restart_policy: "no".to_owned(),
             restart_count: 0,
             health: None,

@@ -7,17 +7,18 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior};
 
+use super::away;
 use super::compact::{self, Compacted};
 use super::writer::Commit;
 use super::{explain, folder, schema, signed, stamps, unsigned};
 use crate::clock::Time;
 use crate::journal::entry::{self, VERSION};
-use crate::journal::{Appended, Draft, JournalError, brakes};
+use crate::journal::{Appended, Away, Draft, JournalError, brakes};
 
 /// How often old stamps are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
@@ -38,6 +39,8 @@ pub(super) struct Database {
     acknowledged: u64,
     pruned_at: Time,
     clock_back_told: bool,
+    /// The times in which nobody kept it, as the table says.
+    away: Arc<Mutex<Vec<Away>>>,
     _lock: File,
 }
 
@@ -62,7 +65,7 @@ impl Database {
         let mut db = schema::connect(&path).map_err(fail)?;
         schema::migrate(&mut db, &path)?;
         schema::check_end(&db, &path)?;
-        let head = raise_epoch(&mut db).map_err(fail)?;
+        let (head, away) = raise_epoch(&mut db).map_err(fail)?;
         let file = identity(&path).map_err(|e| JournalError::Open(format!("{} cannot be looked at: {e}", path.display())))?;
         Ok(Self {
             db: Some(db),
@@ -72,6 +75,7 @@ impl Database {
             acknowledged: head.pos,
             pruned_at: Time(0),
             clock_back_told: false,
+            away: Arc::new(Mutex::new(away)),
             _lock: lock,
         })
     }
@@ -79,6 +83,11 @@ impl Database {
     /// The epoch that this opening has.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The times in which nobody kept it; more are added while it is open, should the machine sleep.
+    pub fn away(&self) -> Arc<Mutex<Vec<Away>>> {
+        Arc::clone(&self.away)
     }
 
     /// Writes only the journal's time, durably: can it be written now?
@@ -148,7 +157,7 @@ impl Database {
             );
             return Err(Failure::All(JournalError::NotDone(text)));
         }
-        self.tick(&mut head);
+        self.tick(&tx, &mut head)?;
         let mut answers = Vec::with_capacity(batch.len());
         for draft in batch {
             answers.push(if head.epoch == self.epoch { append(&tx, &mut head, draft)? } else { Appended::Fenced });
@@ -171,13 +180,18 @@ impl Database {
     }
 
     /// The journal's time: the clock's, but never earlier than before.
-    fn tick(&mut self, head: &mut Head) {
+    fn tick(&mut self, tx: &Transaction<'_>, head: &mut Head) -> rusqlite::Result<()> {
         let clock = Time::now();
+        if let Some(gap) = away::gap(head.alive_at.max(head.at), clock) {
+            *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away::write(tx, gap)?;
+        }
         if head.at.since(clock) > CLOCK_BACK && !self.clock_back_told {
             self.clock_back_told = true;
             tracing::warn!(journal_at = %head.at, clock = %clock, "the clock is behind the journal's time: cooldowns last until it has caught up");
         }
         head.at = head.at.max(clock);
+        head.alive_at = clock;
+        Ok(())
     }
 }
 
@@ -205,21 +219,25 @@ struct Head {
     at: Time,
     epoch: u64,
     hash: String,
+    /// When it was last kept, by the clock of then.
+    alive_at: Time,
 }
 
 impl Head {
     fn read(db: &Connection) -> rusqlite::Result<Self> {
-        db.prepare_cached("select pos, at, epoch, hash from head where one = 1")?.query_row([], |row| {
-            Ok(Self { pos: unsigned(row.get(0)?), at: Time(row.get(1)?), epoch: unsigned(row.get(2)?), hash: row.get(3)? })
+        db.prepare_cached("select pos, at, epoch, hash, alive_at from head where one = 1")?.query_row([], |row| {
+            let (pos, at, epoch) = (unsigned(row.get(0)?), Time(row.get(1)?), unsigned(row.get(2)?));
+            Ok(Self { pos, at, epoch, hash: row.get(3)?, alive_at: Time(row.get(4)?) })
         })
     }
 
     fn write(&self, db: &Connection) -> rusqlite::Result<()> {
-        db.prepare_cached("update head set pos = ?1, at = ?2, epoch = ?3, hash = ?4 where one = 1")?.execute((
+        db.prepare_cached("update head set pos = ?1, at = ?2, epoch = ?3, hash = ?4, alive_at = ?5 where one = 1")?.execute((
             signed(self.pos),
             self.at.0,
             signed(self.epoch),
             &self.hash,
+            self.alive_at.0,
         ))?;
         Ok(())
     }
@@ -325,13 +343,20 @@ fn commit_error(e: &rusqlite::Error) -> JournalError {
     }
 }
 
-fn raise_epoch(db: &mut Connection) -> rusqlite::Result<Head> {
+/// Gives the head and the times in which nobody kept this journal, up to now.
+fn raise_epoch(db: &mut Connection) -> rusqlite::Result<(Head, Vec<Away>)> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut head = Head::read(&tx)?;
+    let (mut head, clock) = (Head::read(&tx)?, Time::now());
+    let away = match away::gap(head.alive_at.max(head.at), clock) {
+        // Nobody can have been away from a journal that was never open.
+        Some(gap) if head.epoch > 0 => away::write(&tx, gap)?,
+        _ => away::read(&tx)?,
+    };
     head.epoch += 1;
+    head.alive_at = clock;
     head.write(&tx)?;
     tx.commit()?;
-    Ok(head)
+    Ok((head, away))
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {

@@ -1,4 +1,5 @@
-//! Retention while a server runs: a thread that asks the writer, between two batches of appends, for one small piece of work.
+//! Retention and the sign of life while a server runs: a thread that asks the writer, between two batches of appends, for one small
+//! piece of work.
 //!
 //! It rests between the pieces, so that appends come first, and ends with the writer.
 
@@ -14,31 +15,28 @@ use crate::alert::IncidentId;
 /// When it is looked for the first time whether something is old enough: the start has more important things to do.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// How often it is looked.
-const EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked, and how often a sign of life is given: about twice in the shortest time that counts as being away.
+const EVERY: Duration = Duration::from_secs(50);
 
 /// Pause between two pieces.
 const REST: Duration = Duration::from_millis(50);
 
-/// Starts the thread, which removes what is older than `keep`.
-pub(super) fn start(turns: Turns<Database>, keep: Duration) -> std::io::Result<()> {
+/// Starts the thread, which removes what is older than `keep`, if that is said.
+pub(super) fn start(turns: Turns<Database>, keep: Option<Duration>) -> std::io::Result<()> {
     thread::Builder::new().name("journal-keeper".to_owned()).spawn(move || run(&turns, keep)).map(|_| ())
 }
 
-fn run(turns: &Turns<Database>, keep: Duration) {
+fn run(turns: &Turns<Database>, keep: Option<Duration>) {
     let (mut pause, mut removed, mut told_pin) = (FIRST, 0, None);
     loop {
         thread::sleep(pause);
-        let (answer, answered) = mpsc::channel();
-        let asked = turns.turn(move |database| {
-            // Nobody waits for it any more when the process ends.
-            let _ = answer.send(database.compact(keep, PIECE));
-        });
-        if !asked {
+        // Appends fail too when this does, and say so.
+        if pause != REST && ask(turns, Database::probe).is_none() {
             return;
         }
-        let Ok(done) = answered.recv() else { return };
         pause = EVERY;
+        let Some(keep) = keep else { continue };
+        let Some(done) = ask(turns, move |database| database.compact(keep, PIECE)) else { return };
         match done {
             Ok(piece) if piece.removed > 0 => {
                 removed += piece.removed;
@@ -49,6 +47,14 @@ fn run(turns: &Turns<Database>, keep: Duration) {
             Err(error) => tracing::debug!(%error, "The journal could not be compacted"),
         }
     }
+}
+
+/// Has it done between two batches; `None` when the writer has ended.
+fn ask<T: Send + 'static>(turns: &Turns<Database>, work: impl FnOnce(&mut Database) -> T + Send + 'static) -> Option<T> {
+    let (answer, answered) = mpsc::channel();
+    // Nobody waits for it any more when the process ends.
+    let asked = turns.turn(move |database| drop(answer.send(work(database))));
+    asked.then(|| answered.recv().ok()).flatten()
 }
 
 fn tell(piece: &Compacted, removed: u64, told: &mut Option<IncidentId>) {

@@ -18,8 +18,10 @@ use super::{explain, folder, signed, unsigned};
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
 use crate::incident::Incident;
+use crate::journal::brakes::Counts;
 use crate::journal::chain::{Chain, Told};
 use crate::journal::entry::{Entry, Row};
+use crate::journal::storm::Storm;
 use crate::journal::{Appended, JournalError, Listed, Opened, Spend, Verified, brakes, export, replay};
 
 /// How long to wait for a lock; a writer in WAL mode holds up readers only while the database is opened or recovered.
@@ -131,6 +133,11 @@ impl Reader {
     /// [`JournalError::Unreadable`].
     pub fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
         self.ids("select incident from hold where k = ?1 order by incident", [key])
+    }
+
+    /// The last storm among the newcomers of this key, over or not.
+    pub(super) fn storm(&self, key: &str) -> Result<Option<Storm>, JournalError> {
+        self.db.storm(key).map_err(unreadable)
     }
 
     /// The newest incident of this key.

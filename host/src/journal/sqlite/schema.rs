@@ -18,7 +18,7 @@ use crate::journal::JournalError;
 use crate::journal::entry::FIRST_HASH;
 
 /// Version of the tables, kept as `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 
 /// Marks a database as ours (`PARM`), kept as `application_id`.
 const APPLICATION: i64 = 0x5041_524d;
@@ -54,6 +54,16 @@ create table gone (key text primary key, n integer not null) strict, without row
 alter table head add column anchor integer not null default 0;
 alter table head add column anchor_hash text not null default '0000000000000000000000000000000000000000000000000000000000000000';
 alter table head add column compacted_at integer;
+";
+
+/// What version 3 adds: newcomers and storms, a sign of life, and the times in which there was none. Those are kept beside the entries, so
+/// that a copy of the journal knows its age.
+const VERSION_3: &str = "
+create table newcomer (k text not null, subject text not null, at integer not null, primary key (k, subject)) strict, without rowid;
+create index newcomer_by_time on newcomer (k, at);
+create table storm (k text primary key, since integer not null, until integer not null, n integer not null) strict, without rowid;
+create table away (since integer not null, until integer not null) strict;
+alter table head add column alive_at integer not null default 0;
 ";
 
 /// Opens the database for its one writer.
@@ -124,8 +134,11 @@ pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), JournalErr
             tx.execute("insert into head (one, pos, at, epoch, hash) values (1, 0, 0, 0, ?1)", [FIRST_HASH])?;
             tx.pragma_update(None, "application_id", APPLICATION)?;
         }
-        tx.execute_batch(VERSION_2)?;
-        rebuild_timers(&tx)?;
+        if from < 2 {
+            tx.execute_batch(VERSION_2)?;
+            rebuild_timers(&tx)?;
+        }
+        tx.execute_batch(VERSION_3)?;
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         tx.commit()
     };

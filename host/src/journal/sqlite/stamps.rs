@@ -1,4 +1,4 @@
-//! The tables of the brakes: what was stamped when, and who holds what.
+//! The tables of the brakes: what was stamped when, who holds what, who is new, and which storms there were.
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -6,6 +6,7 @@ use super::{signed, unsigned};
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::journal::brakes::Counts;
+use crate::journal::storm::{self, Arrival, Newcomer, Storm};
 use crate::journal::{Draft, LONGEST_WINDOW};
 
 pub(super) const SCHEMA: &str = "
@@ -37,10 +38,56 @@ impl Counts for Connection {
             .query_row((key, without.to_string()), |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok((unsigned(others), one.and_then(|id| id.parse().ok())))
     }
+
+    fn is_held(&self, key: &str) -> rusqlite::Result<bool> {
+        self.prepare_cached("select exists (select 1 from hold where k = ?1)")?.query_row([key], |row| row.get(0))
+    }
+
+    fn arrived(&self, key: &str, subject: &str) -> rusqlite::Result<Option<Time>> {
+        self.prepare_cached("select at from newcomer where k = ?1 and subject = ?2")?
+            .query_row((key, subject), |row| row.get(0).map(Time))
+            .optional()
+    }
+
+    fn newest(&self, key: &str, since: Time, nth: u64) -> rusqlite::Result<Option<Time>> {
+        self.prepare_cached("select at from newcomer where k = ?1 and at > ?2 order by at desc limit 1 offset ?3")?
+            .query_row((key, since.0, signed(nth)), |row| row.get(0).map(Time))
+            .optional()
+    }
+
+    fn storm(&self, key: &str) -> rusqlite::Result<Option<Storm>> {
+        self.prepare_cached("select since, until, n from storm where k = ?1")?
+            .query_row([key], |row| {
+                Ok(Storm { since: Time(row.get(0)?), until: Time(row.get(1)?), count: unsigned(row.get(2)?) })
+            })
+            .optional()
+    }
+}
+
+/// Counts a newcomer; the tables' memory of the others of its key ends with the window.
+fn arrive(db: &Connection, at: Time, new: &Newcomer) -> rusqlite::Result<()> {
+    let arrival = storm::arrive(db, at, new)?;
+    if arrival == Arrival::Known {
+        return Ok(());
+    }
+    db.prepare_cached("delete from newcomer where k = ?1 and at <= ?2")?.execute((&new.key, at.minus(new.window).0))?;
+    db.prepare_cached("insert or replace into newcomer (k, subject, at) values (?1, ?2, ?3)")?.execute((
+        &new.key,
+        &new.subject,
+        at.0,
+    ))?;
+    if let Arrival::Storm(Storm { since, until, count }) = arrival {
+        let mut put = db.prepare_cached("insert or replace into storm (k, since, until, n) values (?1, ?2, ?3, ?4)")?;
+        put.execute((&new.key, since.0, until.0, signed(count)))?;
+    }
+    Ok(())
 }
 
 /// Writes down what an append spends, stamps and releases; `seq` is its last entry.
 pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: &Draft) -> rusqlite::Result<()> {
+    if draft.append().release_all {
+        db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
+    }
     for key in &draft.append().release {
         db.prepare_cached("delete from hold where k = ?1 and incident = ?2")?.execute((key, incident))?;
     }
@@ -54,6 +101,9 @@ pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: 
     }
     for key in draft.holds() {
         db.prepare_cached("insert or ignore into hold (k, incident) values (?1, ?2)")?.execute((key, incident))?;
+    }
+    for new in &draft.append().newcomers {
+        arrive(db, at, new)?;
     }
     if draft.closes() {
         db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
