@@ -401,3 +401,91 @@ async fn ask_tells_for_every_policy_why_and_what_would_change_it() {
     let held = held.await.unwrap();
     assert!(held.contains(&patient.name) || held.contains("cooldown"), "{held}");
 }
+
+/// Sections of a unit file, with their settings as they stand there.
+fn unit(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
+    lines.map(|line| line.split_once('=').unwrap()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn the_service_unit_calls_commands_that_there_are_and_keeps_what_it_promises() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../stack/systemd");
+    let text = std::fs::read_to_string(folder.join("paramedic.service")).unwrap();
+    let unit = unit(&text);
+    let all = |name: &str| unit.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str()).collect::<Vec<_>>();
+    // Each command is typed as it stands, on a configuration that is not there: it must be understood, and not go further.
+    for line in all("ExecStartPre").into_iter().chain(all("ExecStart")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[0], "/usr/bin/paramedic");
+        let missing = words[1..].iter().map(|word| word.replace("/etc/paramedic", "/nonexistent/paramedic"));
+        let output = std::process::Command::new(binary()).args(missing).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("/nonexistent/paramedic/paramedic.yaml") && said.contains("cannot be read"), "{line}: {said}");
+        assert!(matches!(output.status.code(), Some(1 | 78)), "{line}: {:?}", output.status);
+    }
+    for (name, value, why) in [
+        ("KillMode", "process", "a playbook outlives a restart"),
+        ("Type", "notify", "the server says when its doors are open"),
+        ("Restart", "always", ""),
+        ("StateDirectory", "paramedic", ""),
+        ("ProtectSystem", "strict", ""),
+        ("NoNewPrivileges", "yes", ""),
+    ] {
+        assert_eq!(all(name), [value], "{name}: {why}");
+    }
+    assert!(all("MemoryDenyWriteExecute").is_empty(), "plugins could not be compiled");
+    assert!(
+        all("PrivateTmp").is_empty() && all("DynamicUser").is_empty(),
+        "a playbook that lives on would lose its files or its user"
+    );
+    let user = std::fs::read_to_string(folder.join("sysusers.conf")).unwrap();
+    assert!(user.contains(&format!("\nu {} ", all("User")[0])), "the user is made");
+    // What stands in the documentation is what is shipped.
+    let docs = std::fs::read_to_string(folder.join("../../docs/operations.md")).unwrap();
+    for credential in all("LoadCredential") {
+        let (name, _) = credential.split_once(':').unwrap();
+        assert!(
+            docs.contains(&format!("/run/credentials/paramedic.service/{name}")),
+            "docs/operations.md does not say where {name} is"
+        );
+    }
+    let seconds = |name: &str| all(name)[0].trim_end_matches('s').parse::<u64>().unwrap();
+    let within = paramedic::config::Config::default().shutdown_within.as_secs();
+    assert!(seconds("TimeoutStopSec") > within, "it is given the time that it takes for itself ({within} s)");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_the_doors_is_told_when_they_are_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = nothing_there().write(folder.path(), 0);
+    let socket = folder.path().join("notify");
+    let listener = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let mut server = Command::new(binary());
+    server.arg("serve").arg("--config").arg(config).env("NOTIFY_SOCKET", &socket).kill_on_drop(true);
+    let mut server = server.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut said = [0; 64];
+    let told = tokio::time::timeout(Duration::from_secs(30), listener.recv(&mut said)).await;
+    let length = told.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&said[..length]).trim(), "READY=1");
+    server.kill().await.unwrap();
+}
+
+#[test]
+fn the_rules_about_paramedic_itself_ring_when_they_should_and_name_what_there_is() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let output =
+        std::process::Command::new("promtool").args(["test", "rules", "prometheus-rules.test.yml"]).current_dir(&docs).output();
+    let output = output.expect("promtool comes with Debian's prometheus");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr));
+    let (rules, tests) = ("prometheus-rules.yml", "prometheus-rules.test.yml");
+    let [rules, tests] = [rules, tests].map(|file| std::fs::read_to_string(docs.join(file)).unwrap());
+    let table = std::fs::read_to_string(docs.join("operations.md")).unwrap();
+    for name in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("paramedic_")) {
+        let listed = format!("| `{}`", name.trim_end_matches("_bucket"));
+        assert!(table.contains(&listed), "{name} is no metric of Paramedic");
+    }
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.contains(&format!("alertname: {alert}")), "nobody tries {alert}");
+    }
+}
