@@ -1,8 +1,8 @@
 //! From a decision to permits, or to a refusal or a hold with the rule that says so.
 //!
 //! Two questions in a row. *May this ever be done?* Both keys (declared by the plugin, granted by the operator), names that are
-//! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, age, people,
-//! silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
+//! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, holds, maintenance,
+//! age, people, silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
 //! what they spend, all or none; only that commit makes a [`Permit`]. Under a policy in mode `approve` a person is asked in between,
 //! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
@@ -10,6 +10,7 @@ mod approval;
 mod away;
 mod brakes;
 mod healthy;
+mod people;
 mod playbook;
 pub mod storm;
 
@@ -23,12 +24,13 @@ use brakes::Full;
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
-use crate::halt;
+use crate::hold::Holds;
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
 use crate::policy::brakes::{Brakes, target_key};
+use crate::policy::maintenance::Window;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
@@ -117,6 +119,10 @@ pub struct Authoriser {
     pub eyes: Arc<dyn Eyes>,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
+    /// What people hold.
+    pub holds: Holds,
+    /// Times in which nothing is done, whatever the policy.
+    pub maintenance: Vec<Window>,
     /// The global brakes.
     pub brakes: Brakes,
     /// Alerts that had been firing for longer when first seen are left to a person.
@@ -230,7 +236,7 @@ impl Authoriser {
         proposals: &[Proposal],
     ) -> Result<Result<Vec<Checked>, Stop>, JournalError> {
         // Asked again and again while it is held: what costs nothing comes first here.
-        if let Err(stop) = self.halted().and_then(|()| self.too_old(claim)) {
+        if let Err(stop) = self.left_alone(claim) {
             return Ok(Err(stop));
         }
         if let Some(stop) = self.before_looking(journal, claim).await? {
@@ -374,22 +380,21 @@ impl Authoriser {
 
     /// May it be done now? Cheap questions first.
     async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
-        self.halted()?;
-        self.too_old(claim)?;
+        self.left_alone(claim)?;
         for container in wanted.iter().filter_map(|checked| checked.container.as_ref()) {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
+        self.unless(claim).await?;
         self.silenced(claim).await?;
         self.enough_healthy(claim.policy, wanted).await
     }
 
-    /// Is everything halted?
-    ///
-    /// # Errors
-    /// The hold that says so.
-    pub fn halted(&self) -> Result<(), Stop> {
-        halt::in_the_way(&self.halt_file).map_or(Ok(()), |message| Err(Stop::held(Rule::Halted, message)))
+    /// What can be told without asking anybody.
+    fn left_alone(&self, claim: Claim<'_>) -> Result<(), Stop> {
+        self.forbidden(&claim.incident.alert.labels)?;
+        self.maintained(claim)?;
+        self.too_old(claim)
     }
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {

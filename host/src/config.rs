@@ -25,6 +25,7 @@ use crate::look::{docker, inventory, targets};
 use crate::operate;
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
+use crate::policy::maintenance::Window;
 use crate::receive::auth;
 pub use problem::{ConfigError, Problem};
 use yaml::Source;
@@ -61,6 +62,8 @@ pub struct Config {
     pub identity: Identity,
     /// How often and how much at once may be done.
     pub brakes: Brakes,
+    /// Times that come again, in which nothing is done about certain alerts.
+    pub maintenance: Vec<Window>,
     /// How often it is asked what fires.
     pub poll: Poll,
     /// An alert that had been firing for longer when it was first seen is left to a person.
@@ -91,6 +94,7 @@ impl Default for Config {
             operator: operate::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
+            maintenance: Vec::new(),
             poll: Poll::default(),
             max_age: Duration::from_secs(15 * 60),
             // Three times Alertmanager's default `repeat_interval`.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::action::{Action, Ending, Outcome, Proposal};
 use crate::alert::{Alert, IncidentId, Status, Via};
 use crate::clock::Time;
-pub use event::{Answer, Closing, Decision, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
+pub use event::{Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
 pub use life::{Due, Step};
 
 /// How far one intent has come.
@@ -57,6 +57,8 @@ pub struct Attempt {
     pub refused: Vec<(Proposal, Rule, String)>,
     /// What looking again said.
     pub verdict: Option<Verdict>,
+    /// Who wanted it stopped, and why.
+    pub stopped: Option<String>,
 }
 
 impl Attempt {
@@ -240,9 +242,15 @@ impl Incident {
                 self.attempt(*attempt, at).intents.push(intent);
                 self.phase = Phase::Acting;
             }
+            Event::Diagnosed { .. } => {}
             Event::Begun { intent } => self.progress(*intent, at, Progress::Begun(at)),
             Event::Ended { intent, outcome } => self.progress(*intent, at, Progress::Ended(outcome.clone())),
             Event::Cancelled { intent, message } => self.progress(*intent, at, Progress::Cancelled(message.clone())),
+            Event::Stopped { by, message } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.stopped = Some(format!("{by} stopped it: {message}"));
+                }
+            }
             Event::Verified { verdict, .. } => {
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.verdict = Some(*verdict);
@@ -291,8 +299,15 @@ impl Incident {
 
     fn attempt(&mut self, number: u32, at: Time) -> &mut Attempt {
         if self.attempts.last().is_none_or(|a| a.number != number) {
-            let attempt =
-                Attempt { number, started_at: at, ended_at: at, intents: Vec::new(), refused: Vec::new(), verdict: None };
+            let attempt = Attempt {
+                number,
+                started_at: at,
+                ended_at: at,
+                intents: Vec::new(),
+                refused: Vec::new(),
+                verdict: None,
+                stopped: None,
+            };
             self.attempts.push(attempt);
         }
         let last = self.attempts.len() - 1;
@@ -307,7 +322,15 @@ impl Incident {
         let over = |i: &Intent| matches!(i.progress, Progress::Ended(_) | Progress::Cancelled(_));
         if attempt.intents.iter().all(over) {
             attempt.ended_at = at;
-            self.phase = if attempt.failed_cleanly() { Phase::Verified(Verdict::NotHealed) } else { Phase::Verifying(at) };
+            self.phase = match &attempt.stopped {
+                // It is that person's from now on: nothing is looked at, asked or tried before a retry.
+                Some(who) => Phase::Escalating(format!(
+                    "{who}; nothing further is done, and `paramedic incident retry {} --reason ...` lets its policy go on",
+                    self.id
+                )),
+                None if attempt.failed_cleanly() => Phase::Verified(Verdict::NotHealed),
+                None => Phase::Verifying(at),
+            };
         }
     }
 
@@ -324,6 +347,12 @@ impl Incident {
     /// The intent of that number.
     pub fn intent(&self, number: u32) -> Option<&Intent> {
         self.attempts.iter().flat_map(|a| &a.intents).find(|i| i.number == number)
+    }
+
+    /// Who wants what is under way stopped, and why, if somebody does.
+    pub fn stopped(&self) -> Option<&str> {
+        let attempt = self.attempts.last().filter(|_| self.phase == Phase::Acting)?;
+        attempt.stopped.as_deref()
     }
 
     /// True once it is over.

@@ -22,7 +22,8 @@ use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
 use crate::healer::Healer;
 use crate::healer::line::Lines;
-use crate::journal::Journal;
+use crate::hold::{self, Holds};
+use crate::journal::{Journal, Keep};
 use crate::look::docker::Engines;
 use crate::look::presence::Presence;
 use crate::look::sight::Sources;
@@ -39,6 +40,9 @@ use crate::verify::answers::doubts;
 
 /// How long after a Prometheus could not be asked for its rules it is asked again.
 const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often holds that have ended are put aside.
+const TIDY_HOLDS: Duration = Duration::from_secs(60);
 
 /// What a server writes to and acts with: the real ones, or those of a test that dies at a chosen moment.
 pub struct Borders {
@@ -117,7 +121,9 @@ impl Server {
         let shown = shown.map(|((file, written), loaded)| Shown::of(file, written, loaded, &config.brakes)).collect();
         let named = loaded.iter().map(|loaded| loaded.policy.clone());
         let halt_file = config.data.join(halt::FILE);
-        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), named, halt_file.clone(), nudge));
+        let holds = Holds::of(&config.data);
+        let operator =
+            Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), named, halt_file.clone(), holds.clone(), nudge));
         // Behind the journal, whose lock says that no other server uses this folder.
         let socket = Socket::open(&config.operator, &config.data).await?;
         let api = Api::new(Seen {
@@ -215,8 +221,10 @@ impl Server {
         };
         let shutdown = self.shutdown.clone();
         let (engines, sources, policies) = (self.engines, self.sources, self.policies);
+        let (holds, keep) = (Holds::of(&self.config.data), self.config.journal.keep);
         let poll = async move {
-            let look = async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies)) };
+            let look =
+                async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies), tidy(&holds, keep)) };
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
         let people = self.socket.serve(self.operator, self.shutdown.clone());
@@ -226,6 +234,22 @@ impl Server {
         served?;
         info!("Stopped");
         Ok(())
+    }
+}
+
+/// Puts holds aside that have ended, and forgets them with the journal's entries of that time.
+async fn tidy(holds: &Holds, keep: Keep) {
+    let keep = match keep {
+        Keep::For(keep) => Some(keep),
+        Keep::Forever => None,
+    };
+    loop {
+        let holds = holds.clone();
+        let tidied = tokio::task::spawn_blocking(move || holds.prepare().and_then(|()| holds.tidy(keep))).await;
+        if let Ok(Err(error)) = tidied {
+            tracing::warn!(%error, folder = hold::FOLDER, "Holds that have ended could not be put aside: may the server write there?");
+        }
+        tokio::time::sleep(TIDY_HOLDS).await;
     }
 }
 
@@ -268,6 +292,8 @@ pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     Authoriser {
         eyes: Arc::clone(eyes),
         halt_file: config.data.join(halt::FILE),
+        holds: Holds::of(&config.data),
+        maintenance: config.maintenance.clone(),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
         storms: storm::Told::default(),

@@ -82,6 +82,19 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     .map_err(TelemetryError::Already)
 }
 
+/// `, did you mean ...?` with at most three near names, nearest first; empty when nothing is near.
+pub fn did_you_mean<T: AsRef<str>>(name: &str, known: &[T]) -> String {
+    let mut near: Vec<(f64, &str)> = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.as_ref().to_lowercase()), known.as_ref()))
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.truncate(3);
+    let names: Vec<String> = near.iter().map(|(_, name)| format!("`{name}`")).collect();
+    if names.is_empty() { String::new() } else { format!(", did you mean {}?", names.join(" or ")) }
+}
+
 /// What stands where something was taken out.
 const GONE: char = '\u{fffd}';
 /// What ends a text that was cut.

@@ -15,6 +15,7 @@ use paramedic::clock::Time;
 use paramedic::execute::docker::{Call, NotDone};
 use paramedic::execute::{Executor, Hands};
 use paramedic::halt;
+use paramedic::hold::Holds;
 use paramedic::incident::{Mode, Progress};
 use paramedic::journal::storm::Storm;
 use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
@@ -87,7 +88,7 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::on(Arc::new(Sick));
     let intake = Arc::new(Intake::new(journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(journal, intake, [], file.clone(), nudge);
+    let operator = Operator::new(journal, intake, [], file.clone(), Holds::of(folder.path()), nudge);
     let noted = |note: Option<String>| note.is_some_and(|note| note.contains("the disk is on fire"));
 
     let told = operator.halt(&myself(), "stop").await.unwrap();
@@ -118,6 +119,9 @@ impl Hands for Counting {
     fn find_playbook<'a>(&'a self, _: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
         unreachable!("no playbook is wanted")
     }
+    fn end_playbook<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Outcome> {
+        unreachable!("no playbook is wanted")
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +131,7 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let Authorised::Permits(mut permits) = desk.authorise().await else { panic!("it is allowed") };
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let intake = Arc::new(Intake::new(desk.journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), nudge);
+    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), desk.holds(), nudge);
     let told = operator.halt(&myself(), "stop").await.unwrap();
     assert!(told.note.is_none() && told.running.len() == 1 && !told.running[0].begun, "{:?}", told.running);
 
@@ -135,7 +139,7 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let hands = Arc::new(Counting::default());
     let executor = Executor { journal: desk.journal.clone(), eyes: desk.eyes.clone(), hands: hands.clone() };
     let (incident, file) = (desk.incident().await, desk.halt_file());
-    executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file).is_some()).await.unwrap();
+    executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file), std::future::pending()).await.unwrap();
     assert_eq!(hands.0.load(Ordering::SeqCst), 0, "halted means untouched");
     let intent = desk.incident().await.attempts[0].intents[0].clone();
     let Progress::Ended(outcome) = intent.progress else { panic!("{intent:?}") };

@@ -183,6 +183,10 @@ impl Hands for MortalHands {
     fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome> {
         self.hands.find_playbook(run, begun_at)
     }
+
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome> {
+        self.hands.end_playbook(run, why)
+    }
 }
 
 /// A server in a runtime of its own, which can be thrown away.

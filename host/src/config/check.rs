@@ -1,9 +1,9 @@
 //! What is well written and still wrong: values beyond their bounds, and things that do not fit together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::words::{did_you_mean, split_hint};
+use super::words::split_hint;
 use super::yaml::Source;
 use super::{Config, LoadedPolicy, Problem};
 use crate::action::DockerHost;
@@ -13,8 +13,14 @@ use crate::look::inventory::playbook_path;
 use crate::operate::without_a_group;
 use crate::policy::brakes::{MinimumHealthy, PerWindow, Rates};
 use crate::policy::grants::PlaybookGrant;
+use crate::policy::maintenance::Window;
 use crate::policy::{Policy, Probe, Verify};
+use crate::telemetry::did_you_mean;
 use crate::verify::probe::looks_back;
+
+/// The most expressions of `unless`, and the longest.
+const MOST_UNLESS: usize = 20;
+const MOST_PROMQL: usize = 8 << 10;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -144,6 +150,39 @@ impl<'a> Checks<'a> {
         }
     }
 
+    /// Expressions that hold while they have a result.
+    fn unless(&mut self, unless: &[String]) {
+        if unless.len() > MOST_UNLESS {
+            let hint = format!("write at most {MOST_UNLESS}; PromQL's `or` joins several into one");
+            self.wrong("unless", format!("{} expressions are too many to be asked before every action", unless.len()), hint);
+        }
+        for (i, promql) in unless.iter().enumerate() {
+            let hint = "write PromQL that has a result while nothing shall be done, such as `deployment_in_progress{service=\"web\"} == 1`";
+            let path = format!("unless[{i}]");
+            if promql.trim().is_empty() {
+                self.wrong(&path, "this expression is empty", hint);
+            } else if promql.len() > MOST_PROMQL {
+                self.wrong(&path, format!("this expression is longer than {} KiB", MOST_PROMQL >> 10), hint);
+            }
+        }
+    }
+
+    fn maintenance(&mut self, windows: &[Window]) {
+        let mut names = BTreeSet::new();
+        for (i, window) in windows.iter().enumerate() {
+            let path = format!("maintenance[{i}].name");
+            if window.name.trim().is_empty() || window.name.chars().count() > 80 {
+                self.wrong(
+                    &path,
+                    "this is not the name of a window",
+                    "write up to 80 characters, such as nightly: people are told it",
+                );
+            } else if !names.insert(&window.name) {
+                self.wrong(&path, format!("the name `{}` is already taken", window.name), "give every window a name of its own");
+            }
+        }
+    }
+
     fn rate(&mut self, path: &str, rate: PerWindow) {
         if rate.limit == 0 {
             self.wrong(
@@ -200,6 +239,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     if let Keep::For(keep) = config.journal.keep {
         checks.length("journal.keep", keep, DAY, DAY * 36_500);
     }
+    checks.maintenance(&config.maintenance);
     for (i, rule) in config.targets.0.iter().enumerate() {
         checks.docker_host(config, &format!("targets[{i}].docker"), &rule.docker.host);
     }
@@ -225,6 +265,8 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
     }
     checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
     checks.verify(&policy.verify);
+    checks.unless(&policy.unless);
+    checks.maintenance(&policy.maintenance);
     if let Some(cooldown) = policy.brakes.cooldown {
         checks.length("brakes.cooldown", cooldown, Duration::ZERO, DAY);
     }
@@ -268,7 +310,8 @@ fn is_variable(name: &str) -> bool {
 pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -> Vec<Problem> {
     let mut checks = Checks::of(source);
     let docker = &policy.grants.docker;
-    for (verb, grants) in [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop)] {
+    let grants = [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop), ("logs", &docker.logs)];
+    for (verb, grants) in grants {
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
@@ -276,6 +319,10 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
     if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
         let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";
         checks.wrong("verify.probe.promql", "there is no Prometheus to ask", hint);
+    }
+    if !policy.unless.is_empty() && config.prometheus.is_none() {
+        let hint = "add `prometheus: URL` to paramedic.yaml, or leave `unless` out";
+        checks.wrong("unless", "there is no Prometheus to ask, and what cannot be asked holds for ever", hint);
     }
     if let (None, Some(approvers)) = (&config.operator.group, &policy.approvers) {
         let may = without_a_group(&config.data);

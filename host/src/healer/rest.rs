@@ -45,7 +45,9 @@ impl Healer {
             }
             let left = until.map(|moment| moment.since(Time::now()));
             match (then, left) {
-                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                (Some(Due::Ask(Trigger::HoldOver)), left)
+                    if may_end_early(incident) || left.is_none_or(|left| left.is_zero()) =>
+                {
                     return self.ask_again(incident, permits, news).await;
                 }
                 (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
@@ -77,7 +79,7 @@ impl Healer {
 
     /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
     async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
-        let Phase::Held { proposals, rule, .. } = &incident.phase else { return Ok(()) };
+        let Phase::Held { proposals, rule, until } = &incident.phase else { return Ok(()) };
         let place = match &incident.owner {
             Some(owner) if line::is_shared(*rule) && incident.taken_at.is_none() => {
                 match self.own_turn(incident, &owner.policy, *rule, news).await? {
@@ -87,7 +89,7 @@ impl Healer {
             }
             _ => None,
         };
-        let still = self.still_held(incident, proposals, *rule).await?;
+        let still = self.still_held(incident, proposals, (*rule, *until)).await?;
         // Whoever is still held lets the next one pass, unless by a brake that holds that one too.
         drop(place.filter(|_| still));
         // When a brake lets go, one of those that it held goes first; the others look again later.
@@ -136,8 +138,13 @@ impl Healer {
         Ok(None)
     }
 
-    /// Is it still held? By the same rule: say nothing. By another one: write that.
-    async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
+    /// Is it still held? By the same rule until the same moment: say nothing. Else write that.
+    async fn still_held(
+        &self,
+        incident: &Incident,
+        proposals: &[Proposal],
+        before: (Rule, Option<Time>),
+    ) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
         match self.authoriser.would(&self.journal, claim, proposals).await? {
@@ -146,8 +153,8 @@ impl Healer {
                     let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN));
                     self.lines.close(&loaded.policy.name, Closed { rule, message: message.clone(), until });
                 }
-                let same_storm = rule == Rule::Storm && before == rule;
-                if rule != before || (until.is_some() && !same_storm) {
+                let same_storm = rule == Rule::Storm && before.0 == rule;
+                if (rule, until) != before && !same_storm {
                     let event = Event::Held { rule, message, until };
                     self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
                 }
@@ -246,6 +253,11 @@ impl Healer {
 /// How soon it is looked again whether the alert is gone. In a storm, or after a restored journal, there may be ten thousand who look.
 fn pause_of(incident: &Incident) -> Duration {
     if matches!(incident.phase, Phase::Held { rule: Rule::Storm | Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
+}
+
+/// Is it held by a person's word, which that person may take back before its time?
+fn may_end_early(incident: &Incident) -> bool {
+    matches!(incident.phase, Phase::Held { rule: Rule::Hold | Rule::Maintenance, .. })
 }
 
 /// True when every door through which it was heard says that it is over.

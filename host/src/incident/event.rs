@@ -245,6 +245,12 @@ pub enum Rule {
     Storm,
     /// Everything is halted.
     Halted,
+    /// A person holds it.
+    Hold,
+    /// A maintenance window is open.
+    Maintenance,
+    /// An expression of the policy's `unless` has a result, or cannot be asked.
+    Unless,
     /// It could not be found out whether acting is allowed.
     Unsure,
 }
@@ -283,6 +289,23 @@ impl Verdict {
             Self::Unclear => "unclear",
         }
     }
+}
+
+/// What a restart of a container would destroy; bounded and cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// How the container was, in one sentence.
+    #[serde(default)]
+    pub state: String,
+    /// What its health check last said, the oldest first.
+    #[serde(default)]
+    pub health: Vec<String>,
+    /// The last lines of its log.
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// Why something of it is not there.
+    #[serde(default)]
+    pub missing: Vec<String>,
 }
 
 /// How an incident was closed.
@@ -403,6 +426,13 @@ pub enum Event {
         /// What.
         action: Action,
     },
+    /// What the action may destroy, kept before it begins.
+    Diagnosed {
+        /// Which intent.
+        intent: u32,
+        /// What was found.
+        found: Diagnostics,
+    },
     /// It is being done, from now on nobody knows whether it took place until the next entry says so.
     Begun {
         /// Which intent.
@@ -420,6 +450,13 @@ pub enum Event {
         /// Which intent.
         intent: u32,
         /// Why.
+        message: String,
+    },
+    /// A person wants what is under way stopped, and nothing further done.
+    Stopped {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
         message: String,
     },
     /// Somebody looked whether the attempt helped.
@@ -467,9 +504,11 @@ impl Event {
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Intended { .. } => "intended",
+            Self::Diagnosed { .. } => "diagnosed",
             Self::Begun { .. } => "begun",
             Self::Ended { .. } => "ended",
             Self::Cancelled { .. } => "cancelled",
+            Self::Stopped { .. } => "stopped",
             Self::Verified { .. } => "verified",
             Self::Escalated { .. } => "escalated",
             Self::Retried { .. } => "retried",

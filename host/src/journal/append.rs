@@ -38,8 +38,8 @@ pub struct Append {
     pub release: Vec<String>,
     /// True when it gives back every lock that it holds, whatever they are.
     pub release_all: bool,
-    /// Keys that this incident holds from now on, without a check; others may hold them too.
-    pub hold: Vec<String>,
+    /// Keys that mark this incident until it is closed: no locks, and not given back with them.
+    pub mark: Vec<String>,
     /// Who is counted, so that a storm is noticed.
     pub newcomers: Vec<Newcomer>,
 }
@@ -56,7 +56,7 @@ impl Append {
             stamp: Vec::new(),
             release: Vec::new(),
             release_all: false,
-            hold: Vec::new(),
+            mark: Vec::new(),
             newcomers: Vec::new(),
         }
     }
@@ -221,11 +221,10 @@ impl Draft {
 
     /// Keys that its incident holds from now on.
     pub fn holds(&self) -> impl Iterator<Item = &str> {
-        let locked = self.append.spend.iter().filter_map(|spend| match spend {
+        self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Lock { key, .. } => Some(key.as_str()),
             _ => None,
-        });
-        locked.chain(self.append.hold.iter().map(String::as_str))
+        })
     }
 }
 

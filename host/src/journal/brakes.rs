@@ -35,11 +35,11 @@ pub trait Counts {
     /// The store's.
     fn holders(&self, key: &str, without: &IncidentId) -> Result<(u64, Option<IncidentId>), Self::Error>;
 
-    /// Does anybody hold this key?
+    /// Does this key mark any incident?
     ///
     /// # Errors
     /// The store's.
-    fn is_held(&self, key: &str) -> Result<bool, Self::Error>;
+    fn is_marked(&self, key: &str) -> Result<bool, Self::Error>;
 
     /// When this subject was last counted among the newcomers of this key.
     ///
@@ -86,7 +86,7 @@ pub fn check<C: Counts>(counts: &C, now: Time, incident: &IncidentId, spends: &[
             Spend::Share { key, of, limit } => {
                 let mut held = 0;
                 for one in of {
-                    held += u32::from(counts.is_held(one)?);
+                    held += u32::from(counts.is_marked(one)?);
                 }
                 (held > *limit).then(|| Appended::Braked { key: key.clone(), limit: None, after: None, holder: None })
             }

@@ -7,6 +7,7 @@
 //! Lists of containers are only asked for to count them: by a label for `minimum_healthy`, all for a storm's share; never to find
 //! a target (Podman's cannot be read by the client). Absent on purpose: retries, and a memory of anything.
 
+mod diagnostics;
 mod protected;
 mod stopped;
 

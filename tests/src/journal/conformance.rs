@@ -607,7 +607,7 @@ async fn a_share_counts_what_is_held_by_whomever(place: &dyn Place) {
     let of = ["failing:web:1", "failing:web:2", "failing:web:3", "failing:web:4"].map(str::to_owned);
     let share = |limit| vec![Spend::Share { key: "share:web".to_owned(), of: of.to_vec(), limit }];
     let failing = |name: &str, keys: &[&str]| Append {
-        hold: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
+        mark: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
         ..spending(name, Vec::new())
     };
     // Two about one container are one that fails, and one outside of the group is none.

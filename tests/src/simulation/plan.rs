@@ -66,6 +66,8 @@ pub enum Trouble {
     DiskFull,
     /// Commits fail, and nobody knows whether they took place: every second one did.
     DiskUnsure,
+    /// What was written is acknowledged late.
+    DiskSlow,
     /// A person stops a container on purpose, and starts it at the end of the trouble.
     Stopped(u8),
     /// Somebody deploys a container anew.
@@ -203,7 +205,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(EngineDown), Just(EngineHangs), Just(EngineBreaks)],
         prop_oneof![Just(Blind), Just(LieWell), Just(LieFiring), Just(ListsEmpty), Just(ListsDown)],
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
-        prop_oneof![Just(DiskFull), Just(DiskUnsure)],
+        prop_oneof![Just(DiskFull), Just(DiskUnsure), Just(DiskSlow)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
         (0_u8..3, 0_usize..6)
             .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
@@ -226,7 +228,7 @@ fn kill() -> impl Strategy<Value = (Kill, u8)> {
 pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
     let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
-    let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.3));
+    let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.5));
     let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
     let storms = proptest::bool::weighted(0.3);
     (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(

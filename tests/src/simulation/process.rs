@@ -179,6 +179,8 @@ impl Process {
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
+            holds: Holds::of(halt_file().parent().unwrap()),
+            maintenance: Vec::new(),
             brakes: Brakes { actions, concurrent: plan.concurrent.into(), storm: storm(plan), ..Brakes::default() },
             max_age: SECOND * 900,
             storms: Told::default(),

@@ -66,6 +66,7 @@ pub struct Disk {
     appended: HashMap<Uuid, (u64, u64, Time)>,
     stamps: HashMap<String, Vec<Time>>,
     holds: BTreeMap<String, BTreeSet<IncidentId>>,
+    marks: BTreeMap<String, BTreeSet<IncidentId>>,
     timers: BTreeMap<IncidentId, Time>,
     newcomers: BTreeMap<(String, String), Time>,
     storms: BTreeMap<String, Storm>,
@@ -192,6 +193,9 @@ impl Disk {
         for key in draft.holds() {
             self.holds.entry(key.to_owned()).or_default().insert(id.clone());
         }
+        for key in &append.mark {
+            self.marks.entry(key.clone()).or_default().insert(id.clone());
+        }
         for new in &append.newcomers {
             let Ok(arrival) = storm::arrive(self, self.at, new);
             if arrival != Arrival::Known {
@@ -202,7 +206,7 @@ impl Disk {
             }
         }
         if draft.closes() {
-            self.holds.values_mut().for_each(|holders| {
+            self.holds.values_mut().chain(self.marks.values_mut()).for_each(|holders| {
                 holders.remove(id);
             });
         }
@@ -234,8 +238,8 @@ impl Counts for Disk {
         Ok((others.len() as u64, others.first().map(|id| (*id).clone())))
     }
 
-    fn is_held(&self, key: &str) -> Result<bool, Infallible> {
-        Ok(self.holds.get(key).is_some_and(|holders| !holders.is_empty()))
+    fn is_marked(&self, key: &str) -> Result<bool, Infallible> {
+        Ok(self.marks.get(key).is_some_and(|marked| !marked.is_empty()))
     }
 
     fn arrived(&self, key: &str, subject: &str) -> Result<Option<Time>, Infallible> {

@@ -408,6 +408,24 @@ impl Eyes for World {
         std::future::ready(Ok(stopped.then(|| "a person did".to_owned()))).boxed()
     }
 
+    fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        async {
+            // As slow as a log may be.
+            sleep(Duration::from_secs(self.plan.takes.into())).await;
+            Diagnostics { state: "it was".to_owned(), ..Diagnostics::default() }
+        }
+        .boxed()
+    }
+
+    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        let answer = if self.has(Trouble::PrometheusDown) {
+            Err(http::LookError::TimedOut { who: "Prometheus".to_owned() })
+        } else {
+            Ok(self.has(Trouble::Deploying).then(|| "deploying{}".to_owned()))
+        };
+        std::future::ready(answer).boxed()
+    }
+
     fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
         let answer = if self.has(Trouble::SilencesUnknown) {
             Err(http::LookError::TimedOut { who: "Alertmanager".to_owned() })
@@ -509,6 +527,18 @@ impl Hands for World {
         .boxed()
     }
 
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome> {
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            let now = Time::now();
+            if let Some(run) = self.lock().runs.get_mut(run) {
+                run.ends = run.ends.min(now);
+            }
+            Outcome { ending: Ending::Interrupted, message: why.to_owned(), touched: true, output: Vec::new() }
+        }
+        .boxed()
+    }
+
     fn find_playbook<'a>(&'a self, run: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
         async move {
             let ends = self.lock().runs.get(run).map(|run| run.ends);
@@ -565,6 +595,12 @@ impl Fates for World {
     }
 
     fn after(&self) -> BoxFuture<'_, ()> {
-        self.operation().boxed()
+        async {
+            self.operation().await;
+            if self.has(Trouble::DiskSlow) {
+                sleep(Duration::from_secs(5)).await;
+            }
+        }
+        .boxed()
     }
 }
