@@ -29,6 +29,7 @@ use crate::alert::Via;
 use crate::clock::Time;
 use crate::decide::sandbox::WASMTIME;
 use crate::halt::{self, Halt};
+use crate::hold::{Hold, Holds};
 use crate::journal::{Journal, JournalError, Vitals};
 use crate::look::presence::Presence;
 use crate::look::sight::Sight;
@@ -54,6 +55,8 @@ const READ_AT_ONCE: usize = 2;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often the journal is followed when nobody asks.
 const FOLLOW: Duration = Duration::from_secs(2);
+/// So many holds are shown.
+const MOST_HOLDS: usize = 100;
 /// For a file to be read; a disk may hang.
 const FILE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -72,6 +75,8 @@ pub struct Seen {
     pub engines: Presence,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
+    /// What people want left alone.
+    pub holds: Holds,
     /// The policies as they were loaded.
     pub policies: Vec<Shown>,
     /// The brakes that count for all of them together.
@@ -96,6 +101,8 @@ struct Look {
     vitals: Result<Vitals, JournalError>,
     ready: Result<(), String>,
     halted: Option<Halt>,
+    /// Those that can be read, and how many cannot: each of these holds everything.
+    holds: (Vec<Hold>, usize),
     detectors: Vec<Detector>,
 }
 
@@ -130,6 +137,10 @@ struct Status<'a> {
     /// What a person should know although it is ready.
     notes: Vec<String>,
     halted: Option<&'a Halt>,
+    /// What people want left alone, at most a hundred of them.
+    holds: Vec<&'a Hold>,
+    /// Files of holds that cannot be read: each holds everything.
+    broken_holds: usize,
     incidents: BTreeMap<&'static str, usize>,
     held: BTreeMap<String, usize>,
     policies: BTreeMap<&'static str, usize>,
@@ -234,6 +245,8 @@ impl Api {
             reason: look.ready.as_ref().err().map(|why| clean(why, 500)),
             notes: notes(look.halted.as_ref(), &look.detectors, self.seen.policies.is_empty()),
             halted: look.halted.as_ref(),
+            holds: look.holds.0.iter().take(MOST_HOLDS).collect(),
+            broken_holds: look.holds.1,
             incidents: look.standing.states.iter().copied().collect(),
             held: look.standing.held.iter().map(|(rule, count)| (rule.word(), *count)).collect(),
             policies,
@@ -264,8 +277,9 @@ impl Api {
     }
 
     async fn look_anew(&self, standing: Standing) -> Look {
-        let (vitals, ready, halted) = tokio::join!(self.seen.journal.vitals(), self.seen.intake.ready(), self.halted());
-        Look { standing, vitals, ready, halted, detectors: self.detectors() }
+        let (journal, intake) = (&self.seen.journal, &self.seen.intake);
+        let (vitals, ready, halted, holds) = tokio::join!(journal.vitals(), intake.ready(), self.halted(), self.holds());
+        Look { standing, vitals, ready, halted, holds, detectors: self.detectors() }
     }
 
     /// What cannot be found out counts as halted, as it does for every action.
@@ -278,6 +292,16 @@ impl Api {
             Ok(Ok(Err(error))) => unknown(error.to_string()),
             Ok(Err(failure)) => unknown(failure.to_string()),
             Err(_) => unknown("the disk of the data folder does not answer".to_owned()),
+        }
+    }
+
+    /// A folder that cannot be read counts as one broken hold, as it does for every action.
+    async fn holds(&self) -> (Vec<Hold>, usize) {
+        let holds = self.seen.holds.clone();
+        let read = timeout(FILE_WITHIN, tokio::task::spawn_blocking(move || holds.standing(Time::now()))).await;
+        match read {
+            Ok(Ok(Ok((broken, holds)))) => (holds, broken.len()),
+            _ => (Vec::new(), 1),
         }
     }
 

@@ -18,7 +18,7 @@
 //!    passes is an outcome, not a hang.
 //! 7. A broken plugin harms only its own decision: it cannot crash, stall, starve or read anything of the host or of another plugin.
 //! 8. An empty, ambiguous, changed or protected target means do nothing and say so.
-//! 9. Never act against a person: silences, inhibitions, deliberate stops, holds, maintenance and halt win over every policy.
+//! 9. Never act against a person: silences, inhibitions, deliberate stops, holds, `unless`, maintenance and halt win over every policy.
 //! 10. Only a positive observation is called healed.
 
 // The ground floor: words that every room uses.

@@ -133,6 +133,7 @@ impl Server {
             sight: poller.sight(),
             engines: engines.clone(),
             halt_file,
+            holds,
             policies: shown,
             brakes: config.brakes.clone(),
         });

@@ -11,10 +11,13 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use paramedic::action::{ContainerId, DockerHost, DockerVerb, InventoryHost, Kind, Proposal, Target};
 use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status, Via};
+use paramedic::authorise::storm::Told;
 use paramedic::authorise::{Authorised, Authoriser, Claim, Stop};
 use paramedic::clock::Time;
-use paramedic::incident::{Answer, Decision, Event, Incident, Mode, Rule, Trigger};
-use paramedic::journal::{Append, Appended, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::hold::Holds;
+use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Rule, Trigger};
+use paramedic::journal::storm::Storm;
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Spend, Store};
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};
 use paramedic::look::{Eyes, Unfit, http};
@@ -81,6 +84,15 @@ impl Eyes for Town {
         let has = |container: &Container| container.labels.get(label).is_some_and(|own| own == value);
         std::future::ready(Ok(self.all().into_iter().filter(has).collect())).boxed()
     }
+    fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
+        std::future::ready(Ok(self.all().into_iter().map(|one| (one.target, one.labels)).collect())).boxed()
+    }
+    fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        unused()
+    }
+    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        unused()
+    }
     fn deliberately_stopped<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         std::future::ready(Ok(None)).boxed()
     }
@@ -117,13 +129,19 @@ fn brake(key: &str) -> &'static str {
 impl Scoped {
     fn spend(&self, spend: Vec<Spend>) -> Vec<Spend> {
         let own = |key: String| format!("{key}{}", self.scope);
-        let counts = |spend: &Spend| self.only.is_none_or(|only| brake(spend.key()) == only);
-        self.spent.lock().unwrap().extend(spend.iter().map(|spend| brake(spend.key())));
-        let scoped = |spend| match spend {
-            Spend::Rate { key, limits } => Spend::Rate { key: own(key), limits },
-            Spend::Lock { key, limit } => Spend::Lock { key: own(key), limit },
+        let scoped = |spend: Spend| {
+            let key = spend.key().to_owned();
+            Some(match spend {
+                Spend::Rate { limits, .. } => (brake(&key), Spend::Rate { key: own(key), limits }),
+                Spend::Lock { limit, .. } => (brake(&key), Spend::Lock { key: own(key), limit }),
+                // Nobody takes a place of these: what is counted for them are newcomers, and who is failing.
+                Spend::Calm { .. } | Spend::Share { .. } => return None,
+            })
         };
-        spend.into_iter().filter(counts).map(scoped).collect()
+        let spend: Vec<_> = spend.into_iter().filter_map(scoped).collect();
+        self.spent.lock().unwrap().extend(spend.iter().map(|(brake, _)| *brake));
+        let counts = |brake| self.only.is_none_or(|only| brake == only);
+        spend.into_iter().filter(|(brake, _)| counts(*brake)).map(|(_, spend)| spend).collect()
     }
 
     fn told(&self, appended: Appended) -> Appended {
@@ -173,6 +191,12 @@ impl Store for Scoped {
     }
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         unused()
+    }
+    fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
+        unused()
+    }
+    fn away(&self) -> Vec<Away> {
+        Vec::new()
     }
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         unused()
@@ -325,7 +349,16 @@ impl Desk {
             "grants": {"docker": {"restart": ["local/*"], "start": ["local/*"]}},
         });
         let brakes: Brakes = serde_json::from_value(global).unwrap();
-        let authoriser = Authoriser { eyes, halt_file: "/nonexistent/HALT".into(), brakes, max_age: Duration::from_secs(900) };
+        let nowhere = std::path::Path::new("/nonexistent");
+        let authoriser = Authoriser {
+            eyes,
+            halt_file: nowhere.join("HALT"),
+            holds: Holds::of(nowhere),
+            maintenance: Vec::new(),
+            brakes,
+            max_age: Duration::from_secs(900),
+            storms: Told::default(),
+        };
         Self { authoriser, journal, policy: serde_json::from_value(policy).unwrap() }
     }
 

@@ -144,6 +144,33 @@ async fn what_is_not_granted_is_refused_and_nothing_is_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_two_docker_hosts_may_have_is_no_target_until_the_alert_names_the_host() {
+    let patient = service();
+    let mut setup = Setup::restarts(&patient.name);
+    // Two addresses of one engine: whatever is done to either is done to this container.
+    setup.config.push_str("docker: {hosts: {edge: 'unix:///var/run/docker.sock', local: 'unix:///var/run/docker.sock'}}\n");
+    setup.policy =
+        setup.policy.replace(&format!("['local/{}']", patient.name), "['local/paramedic-test-*', 'edge/paramedic-test-*']");
+    let host = Host::start(&setup).await;
+    host.send("firing", labels(&patient), &Time::now().to_string()).await;
+    let story = host.until("escalated", 20).await;
+    assert!(story.contains("no target is known") && !story.contains("Allowed"), "{story}");
+    let (_, shown) = crate::people::paramedic(&host, &["incident", "show", &crate::people::id(&host)]).await;
+    assert!(shown.contains("may be on any of the Docker hosts edge, local") && shown.contains("docker_host"), "{shown}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(restarts(&patient), 0);
+    let named = json!({ "alertname": "Down", "container": patient.name, "docker_host": "edge" });
+    host.send("firing", named, &Time::now().to_string()).await;
+    until_restarted(&patient, 1, 20).await;
+    // The grant itself cannot leave the host open.
+    let open = setup.policy.replace("'local/paramedic-test-*', 'edge/paramedic-test-*'", "'paramedic-test-*'");
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = Setup { policy: open, ..setup }.write(folder.path(), 0);
+    let refused = paramedic::config::load_all(&path).unwrap_err().to_string();
+    assert!(refused.contains("names no containers"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_alert_told_many_times_causes_one_restart() {
     let patient = service();
     let host = Host::start(&Setup::restarts(&patient.name)).await;

@@ -106,7 +106,14 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
 
 /// Hands that count how often they were used.
 #[derive(Debug, Default)]
-struct Counting(AtomicUsize);
+pub struct Counting(AtomicUsize);
+
+impl Counting {
+    /// How often.
+    pub fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl Hands for Counting {
     fn docker<'a>(&'a self, _: Call<'a>, _: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
@@ -140,7 +147,7 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let executor = Executor { journal: desk.journal.clone(), eyes: desk.eyes.clone(), hands: hands.clone() };
     let (incident, file) = (desk.incident().await, desk.halt_file());
     executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file), std::future::pending()).await.unwrap();
-    assert_eq!(hands.0.load(Ordering::SeqCst), 0, "halted means untouched");
+    assert_eq!(hands.times(), 0, "halted means untouched");
     let intent = desk.incident().await.attempts[0].intents[0].clone();
     let Progress::Ended(outcome) = intent.progress else { panic!("{intent:?}") };
     assert!(outcome.ending == Ending::Failed && !outcome.touched && outcome.message.contains("halted"), "{outcome:?}");

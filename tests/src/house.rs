@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["halt", "journal", "look"],
+    // A halt of something, for a while.
+    &["hold"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
     &["config", "api"],

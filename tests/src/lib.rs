@@ -5,14 +5,17 @@
 mod ansible;
 mod approval;
 mod brakes;
+mod cancelling;
 mod components;
 mod config;
 mod crash;
+mod diagnostics;
 mod docker;
 mod doors;
 mod engine;
 mod flow;
 mod halt;
+mod holding;
 mod host;
 mod house;
 mod incident;

@@ -32,6 +32,7 @@ pub(super) struct Metrics {
     held: Gauges,
     detectors: Gauges,
     halted: Gauge,
+    holds: Gauges,
     ready: Gauge,
     position: Gauge,
     bytes: Gauge,
@@ -73,6 +74,7 @@ impl Metrics {
             held: gauges(r, "paramedic_incidents_held", "Incidents that are held now, by the rule that holds them"),
             detectors: gauges(r, "paramedic_detector_up", "Whether what is looked at answers"),
             halted: gauge(r, "paramedic_halted", "1 while everything is halted"),
+            holds: gauges(r, "paramedic_holds", "Holds that stand; a broken one holds everything"),
             ready: gauge(r, "paramedic_journal_ready", "1 while alerts can be made durable"),
             position: gauge(r, "paramedic_journal_position", "Number of the last entry"),
             bytes: gauge(r, "paramedic_journal_bytes", "What the journal takes on the disk"),
@@ -105,6 +107,9 @@ impl Metrics {
             self.detectors.get_or_create(&labels).set(i64::from(up));
         }
         self.halted.set(i64::from(look.halted.is_some()));
+        for (kind, holds) in [("standing", look.holds.0.len()), ("broken", look.holds.1)] {
+            self.holds.get_or_create(&vec![("kind", kind.to_owned())]).set(number(holds));
+        }
         self.ready.set(i64::from(look.ready.is_ok()));
         if let Ok(vitals) = &look.vitals {
             self.position.set(i64::try_from(vitals.last).unwrap_or(i64::MAX));

@@ -40,6 +40,9 @@ const DENY_EXAMPLES: &str = "Examples:
 const RETRY_EXAMPLES: &str = "Examples:
   paramedic incident retry df22 --reason 'the disk is replaced'";
 
+const CANCEL_EXAMPLES: &str = "Examples:
+  paramedic incident cancel df22 --reason 'it runs on the wrong host'";
+
 const CLOSE_EXAMPLES: &str = "Examples:
   paramedic incident close df22 --reason 'I am on it'";
 
@@ -59,6 +62,9 @@ pub enum IncidentCommand {
     /// Ask the policy again, also about what is escalated, held, or had long been firing when it was first seen
     #[command(after_help = RETRY_EXAMPLES)]
     Retry(verdict::Verdict),
+    /// End what is running for it; it escalates, and is not tried again before `retry`
+    #[command(after_help = CANCEL_EXAMPLES)]
+    Cancel(verdict::Verdict),
     /// Close it: this firing is left to people
     #[command(after_help = CLOSE_EXAMPLES)]
     Close(verdict::Verdict),
@@ -102,6 +108,9 @@ pub struct List {
 pub struct Show {
     /// Its id, or the beginning of it; a key alone means its latest incident
     id: String,
+    /// Also show what was kept before actions: the end of the container's log, and what its health check said (JSON always has it)
+    #[arg(long)]
+    diagnostics: bool,
     #[command(flatten)]
     data: DataArg,
     /// For people or for programs
@@ -117,6 +126,7 @@ impl IncidentCommand {
             Self::Approve(approve) => approve.run().await,
             Self::Deny(verdict) => verdict.run("deny").await,
             Self::Retry(verdict) => verdict.run("retry").await,
+            Self::Cancel(verdict) => verdict.run("cancel").await,
             Self::Close(verdict) => verdict.run("close").await,
         }
     }
@@ -222,12 +232,12 @@ impl Show {
             json(&Story { incident: Summary::of(&incident), timeline: lines })?;
             return Ok(End::Fine);
         }
-        print(&incident, &lines);
+        print(&incident, &lines, self.diagnostics);
         Ok(End::Fine)
     }
 }
 
-fn print(incident: &Incident, lines: &[Line]) {
+fn print(incident: &Incident, lines: &[Line], diagnostics: bool) {
     let state = incident.standing();
     line(format!("{} {}  {}", bold(&incident.id.to_string()), clean(incident.alert.name(), 120), bold(state)));
     for (name, text) in incident.alert.annotations.iter().take(4) {
@@ -239,7 +249,11 @@ fn print(incident: &Incident, lines: &[Line]) {
     for entry in lines {
         let clock = entry.at.get(11..23).unwrap_or(&entry.at);
         line(format!("{clock}  {}", entry.text));
-        for detail in &entry.details {
+        let folded = entry.kind == "diagnosed" && !diagnostics;
+        if folded && !entry.details.is_empty() {
+            line("              | --diagnostics shows them");
+        }
+        for detail in entry.details.iter().filter(|_| !folded) {
             line(format!("              | {detail}"));
         }
     }

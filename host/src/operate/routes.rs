@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -53,6 +53,7 @@ pub(super) fn router(operator: Arc<Operator>, who: Person) -> Router {
         .route("/v1/halt", get(halted).post(halt))
         .route("/v1/resume", post(resume))
         .route("/v1/holds", get(holds).post(hold).delete(release_all))
+        .route("/v1/holds/all", get(all_holds))
         .route("/v1/holds/{id}", delete(release))
         .fallback(|| async {
             error(
@@ -116,15 +117,14 @@ async fn halt(State(desk): State<Desk>, body: Body) -> Response {
     }
 }
 
-/// Everything that holds; with `?all=true` also what has ended.
-async fn holds(State(desk): State<Desk>, Query(which): Query<Which>) -> Response {
-    answer(timeout(DONE_WITHIN, desk.operator.holds(which.all)).await)
+/// Everything that holds.
+async fn holds(State(desk): State<Desk>) -> Response {
+    answer(timeout(DONE_WITHIN, desk.operator.holds(false)).await)
 }
 
-#[derive(Deserialize)]
-struct Which {
-    #[serde(default)]
-    all: bool,
+/// And what has ended.
+async fn all_holds(State(desk): State<Desk>) -> Response {
+    answer(timeout(DONE_WITHIN, desk.operator.holds(true)).await)
 }
 
 async fn hold(State(desk): State<Desk>, body: Body) -> Response {

@@ -62,6 +62,12 @@ pub enum Trouble {
     SilencesUnknown,
     /// A person halted everything.
     Halted,
+    /// A person holds everything, until the end of the trouble.
+    Held,
+    /// What the policies' `unless` asks for has a result.
+    Deploying,
+    /// It cannot be asked.
+    PrometheusDown,
     /// The journal cannot be written.
     DiskFull,
     /// Commits fail, and nobody knows whether they took place: every second one did.
@@ -80,6 +86,8 @@ pub enum Trouble {
     Approved(u8),
     /// A person says no.
     Denied(u8),
+    /// A person wants what is under way stopped.
+    Cancelled(u8),
     /// A sender repeats what it said of an alert last.
     Repeated(u8),
     /// A sender delivers late that an alert fires, although it may be over.
@@ -204,11 +212,18 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     prop_oneof![
         prop_oneof![Just(EngineDown), Just(EngineHangs), Just(EngineBreaks)],
         prop_oneof![Just(Blind), Just(LieWell), Just(LieFiring), Just(ListsEmpty), Just(ListsDown)],
-        prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
+        prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted), Just(Held), Just(Deploying), Just(PrometheusDown)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure), Just(DiskSlow)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
-        (0_u8..3, 0_usize..6)
-            .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
+        (0_u8..3, 0_usize..7).prop_map(|(n, what)| [
+            Retried(n),
+            ClosedByPerson(n),
+            Approved(n),
+            Denied(n),
+            Cancelled(n),
+            Repeated(n),
+            Late(n)
+        ][what]),
     ]
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{DockerVerb, Kind, Proposal};
+use paramedic::alert::matchers::Matchers;
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
 use paramedic::authorise::storm::Told;
@@ -18,6 +19,7 @@ use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
 use paramedic::healer::line::Lines;
+use paramedic::hold::{FOLDER, Hold, Holds};
 use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
@@ -123,7 +125,8 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
     let policy = |name: &str, matchers: &[&str], mode: &str| -> Policy {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
-            "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
+            "unless": ["deploying"],
+            "grants": {"docker": {"restart": ["local/s*"], "logs": ["local/s1"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
             "brakes": {
                 "cooldown": format!("{}s", plan.cooldown),
                 "attempts": format!("{} per {}s", plan.attempts, plan.window),
@@ -158,6 +161,11 @@ pub fn storm(plan: &Plan) -> PerWindow {
     PerWindow { limit: if plan.storms { 2 } else { 5 }, window: SECOND * STORM.into() }
 }
 
+/// What people hold, beside it.
+fn holds() -> Holds {
+    Holds::of(halt_file().parent().unwrap())
+}
+
 /// A server, until it is killed.
 struct Process {
     reached: Reached,
@@ -179,7 +187,7 @@ impl Process {
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            holds: Holds::of(halt_file().parent().unwrap()),
+            holds: holds(),
             maintenance: Vec::new(),
             brakes: Brakes { actions, concurrent: plan.concurrent.into(), storm: storm(plan), ..Brakes::default() },
             max_age: SECOND * 900,
@@ -247,6 +255,7 @@ fn words(what: Trouble, incident: &Incident) -> Event {
             Event::Approved { by, message, digest }
         }
         Trouble::Denied(_) => Event::Denied { by, message },
+        Trouble::Cancelled(_) => Event::Stopped { by, message },
         Trouble::Retried(_) => Event::Retried { by, message },
         _ => Event::Closed { how: Closing::Person, message },
     }
@@ -263,6 +272,7 @@ struct Play {
 pub fn run(plan: &Plan) -> Record {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _ = std::fs::remove_file(halt_file());
+    let _ = std::fs::remove_dir_all(halt_file().with_file_name(FOLDER));
     let record = runtime.block_on(async {
         let _clock = Simulated::begin(START);
         play(plan.clone()).await
@@ -379,13 +389,21 @@ impl Play {
         if halted != halt_file().exists() {
             let _ = if halted { std::fs::write(halt_file(), "") } else { std::fs::remove_file(halt_file()) };
         }
-        for (begin, _, trouble) in self.world.plan.troubles.clone() {
+        for (begin, lasts, trouble) in self.world.plan.troubles.clone() {
             if begin != second {
                 continue;
             }
             match trouble {
-                Trouble::Retried(n) | Trouble::ClosedByPerson(n) | Trouble::Approved(n) | Trouble::Denied(n) => {
-                    self.command(n, trouble).await;
+                Trouble::Retried(n)
+                | Trouble::ClosedByPerson(n)
+                | Trouble::Approved(n)
+                | Trouble::Denied(n)
+                | Trouble::Cancelled(n) => self.command(n, trouble).await,
+                // It ends by itself.
+                Trouble::Held => {
+                    let (all, until) =
+                        (Matchers::parse(&["alertname=~\".+\""]).unwrap(), Time::now().plus(SECOND * lasts.into()));
+                    holds().place(&Hold::now(all, until, "ann", "deploying").unwrap()).unwrap();
                 }
                 Trouble::Repeated(number) | Trouble::Late(number) => self.repeat(usize::from(number), trouble).await,
                 _ => {}

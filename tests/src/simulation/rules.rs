@@ -40,6 +40,7 @@ pub fn broken(record: &Record) -> Vec<String> {
     super::brakes::hold(entries, &record.world, &mut wrong);
     calm_in_a_storm(entries, storm(&record.world.plan), &mut wrong);
     people_win(entries, &record.world, &mut wrong);
+    stopped_rests(entries, &mut wrong);
     healed_was_seen(entries, &record.world, &mut wrong);
     wrong
 }
@@ -198,11 +199,34 @@ fn people_win(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
         if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Halted, at, MOMENT) {
             wrong.push(format!("9: begun at {} although everything was halted", second(at)));
         }
+        if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Held, at, MOMENT) {
+            wrong.push(format!("9: begun at {} although it was held", second(at)));
+        }
+        if matches!(entry.event, Event::Intended { .. })
+            && (world.plan_had(Trouble::Deploying, at, MOMENT) || world.plan_had(Trouble::PrometheusDown, at, MOMENT))
+        {
+            wrong.push(format!("9: allowed at {} although `unless` held", second(at)));
+        }
         if matches!(entry.event, Event::Intended { .. })
             && world.plan_had(Trouble::Silenced, at, MOMENT)
             && !world.plan_had(Trouble::SilencesUnknown, at, Duration::ZERO)
         {
             wrong.push(format!("9: allowed at {} although it was silenced", second(at)));
+        }
+    }
+}
+
+/// 9: what a person stopped is not tried again before a person says so.
+fn stopped_rests(entries: &[Entry], wrong: &mut Vec<String>) {
+    let mut stopped = HashSet::new();
+    for entry in entries {
+        match entry.event {
+            Event::Stopped { .. } => drop(stopped.insert(&entry.incident)),
+            Event::Retried { .. } => drop(stopped.remove(&entry.incident)),
+            Event::Asked { .. } | Event::Intended { .. } if stopped.contains(&entry.incident) => {
+                wrong.push(format!("9: {} goes on at {} although a person stopped it", entry.incident, second(entry.at)));
+            }
+            _ => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use paramedic::alert::{Alert, Family, Key, Labels, Status};
 use paramedic::clock::Time;
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
-use paramedic::incident::Rule;
+use paramedic::incident::{Diagnostics, Rule};
 use paramedic::journal::Append;
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};

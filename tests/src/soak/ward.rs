@@ -366,7 +366,7 @@ fn listen(mark: &str, file: &Path) -> Child {
 
 /// Restarts, from their first event to their last.
 fn deeds(events: &str) -> Vec<Deed> {
-    let mut began: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
+    let mut began: BTreeMap<String, i64> = BTreeMap::new();
     let mut deeds = Vec::new();
     for event in events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let container = event["Actor"]["Attributes"]["name"].as_str().unwrap_or_default().to_owned();
