@@ -144,6 +144,8 @@ pub struct LoadedPolicy {
     pub file: PathBuf,
     /// What it says.
     pub policy: Policy,
+    /// The same as it was written, for showing it: what is new in a policy needs nothing there.
+    pub written: serde_json::Value,
 }
 
 /// Reads `paramedic.yaml` alone.
@@ -261,7 +263,11 @@ fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
     let source = Source::open(file)?;
     let policy: Policy = source.read()?;
     let problems = check::policy(&source, &policy);
-    if problems.is_empty() { Ok((source, LoadedPolicy { file: file.to_owned(), policy })) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let written = source.read()?;
+    Ok((source, LoadedPolicy { file: file.to_owned(), policy, written }))
 }
 
 fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -216,7 +216,7 @@ impl Healer {
             log_answer(incident, answer);
         }
         let mut events: Vec<Event> = answers.iter().cloned().map(Event::Decided).collect();
-        events.extend(untaken(incident, &answers));
+        events.extend(untaken(incident, &answers, &self.decider));
         // Behind whatever was heard meanwhile: the answers are true all the same, and authorisation reads again.
         let mut append = Append::new(incident.id.clone(), None, events);
         if let Some(taken) = taker(incident, &answers).and_then(|name| self.decider.policy(name)) {
@@ -472,7 +472,7 @@ fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'a str> {
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
-fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
+fn untaken(incident: &Incident, answers: &[Answer], decider: &Decider) -> Option<Event> {
     let may_act = || answers.iter().filter(|answer| answer.mode.takes());
     let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
@@ -482,12 +482,12 @@ fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
     let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
-        (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every policy that matches it and may act passed",
-        (_, _, false) => "only policies in mode observe match it",
-        _ => "no policy matches it",
+        (true, _, _) => "its policy does not want it any more".to_owned(),
+        (_, true, _) => "every policy that matches it and may act passed".to_owned(),
+        (_, _, false) => "only policies in mode observe match it".to_owned(),
+        _ => format!("no policy matches it{}", decider.why_unmatched(&incident.alert.labels)),
     };
-    Some(Event::Unclaimed { message: message.to_owned() })
+    Some(Event::Unclaimed { message })
 }
 
 fn closing_words(incident: &Incident) -> String {

@@ -5,6 +5,7 @@
 //! ([`Incident::allows`]); the healer does it and writes down what came of it. Absent on purpose: clocks, waiting, any doing.
 
 mod event;
+pub mod filter;
 mod life;
 pub mod timeline;
 
@@ -132,6 +133,10 @@ pub enum Phase {
     /// Over.
     Closed(Closing),
 }
+
+/// Every word that [`Incident::state`] gives; a test of the house compares the two.
+pub const STATES: [&str; 10] =
+    ["fired", "deciding", "awaiting-approval", "held", "acting", "verifying", "waiting", "watching", "escalated", "closed"];
 
 /// One alert's story so far.
 #[derive(Clone, Debug)]
@@ -360,8 +365,12 @@ impl Incident {
         if let Phase::Closed(how) = self.phase { Some(how) } else { None }
     }
 
-    /// Where it stands, in one word for people and programs: `fired`, `deciding`, `awaiting-approval`, `held`, `acting`,
-    /// `verifying`, `waiting`, `watching`, `escalated`, `closed`.
+    /// How it stands in a list: how it ended, or else where it is.
+    pub fn standing(&self) -> &'static str {
+        self.closing().map_or(self.state(), Closing::word)
+    }
+
+    /// Where it stands, in one word for people and programs; one of [`STATES`].
     pub fn state(&self) -> &'static str {
         match &self.phase {
             Phase::Due(_) => "fired",

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::api::Api;
+use crate::api::{Api, Seen, Shown};
 use crate::authorise::{Authoriser, storm};
 use crate::config::Config;
 use crate::config::LoadedPolicy;
@@ -81,6 +81,7 @@ pub struct Server {
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
     engines: Presence,
     sources: Sources,
+    api: Arc<Api>,
     /// As written, for what is said about them at the start.
     policies: Vec<(PathBuf, Policy)>,
     config: Config,
@@ -109,7 +110,8 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
-        let on_file = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let on_file: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.written.clone())).collect();
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
@@ -117,15 +119,29 @@ impl Server {
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
-        let written = loaded.iter().map(|loaded| loaded.policy.clone());
+        let shown = written.iter().zip(&loaded);
+        let shown = shown.map(|((file, written), loaded)| Shown::of(file, written, loaded, &config.brakes)).collect();
+        let named = loaded.iter().map(|loaded| loaded.policy.clone());
         let halt_file = config.data.join(halt::FILE);
         let holds = Holds::of(&config.data);
-        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, holds.clone(), nudge));
+        let operator =
+            Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), named, halt_file.clone(), holds.clone(), nudge));
         // Behind the journal, whose lock says that no other server uses this folder.
         let socket = Socket::open(&config.operator, &config.data).await?;
         let whom =
             loaded.iter().filter_map(|loaded| Some((loaded.policy.name.clone(), loaded.policy.escalate.clone()?))).collect();
         let notify = Notify::open(&config.notify, config.alertmanager.as_ref(), &config.data, &journal, whom).await?;
+        let api = Api::new(Seen {
+            gate: Gate::new(&config.auth)?,
+            journal: journal.clone(),
+            intake: Arc::clone(&intake),
+            sight: poller.sight(),
+            engines: engines.clone(),
+            halt_file,
+            holds,
+            policies: shown,
+            brakes: config.brakes.clone(),
+        });
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
@@ -144,11 +160,10 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
-        let ready = Arc::clone(&intake);
-        let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
+        let ready = Arc::clone(&api);
         let ready: Ready = Arc::new(move || {
-            let intake = Arc::clone(&ready);
-            Box::pin(async move { intake.ready().await })
+            let api = Arc::clone(&ready);
+            Box::pin(async move { api.ready().await })
         });
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
         let healer = Arc::new(healer);
@@ -164,6 +179,7 @@ impl Server {
             nudges,
             engines,
             sources,
+            api,
             policies: on_file,
             config,
             shutdown,
@@ -220,7 +236,8 @@ impl Server {
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
         let people = self.socket.serve(self.operator, self.shutdown.clone());
-        let (healed, served, (), ()) = tokio::join!(healer, doors, poll, people);
+        let counted = self.api.follow(&self.shutdown);
+        let (healed, served, (), (), ()) = tokio::join!(healer, doors, poll, people, counted);
         healed?;
         served?;
         info!("Stopped");
@@ -304,7 +321,7 @@ pub async fn load(
 ) -> anyhow::Result<Vec<Loaded>> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut problems = Vec::new();
-    for LoadedPolicy { file, policy } in policies {
+    for LoadedPolicy { file, policy, .. } in policies {
         match load_one(sandbox, plugins, &policy).await {
             Ok(plugin) => {
                 if let Some(kept) = kept {

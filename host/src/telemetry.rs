@@ -9,7 +9,15 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tracing_subscriber::EnvFilter;
+
+/// Names and values of the labels of one series in `/metrics`: the operator's and the code's words, never an alert's.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// Counters that differ in their labels.
+pub type Counters = Family<Labels, Counter>;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use paramedic::clock::Time;
 use paramedic::hold::Holds;
 use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Rule, Trigger};
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};
 use paramedic::look::{Eyes, Unfit, http};
@@ -193,6 +193,12 @@ impl Store for Scoped {
         unused()
     }
     fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
+        unused()
+    }
+    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        unused()
+    }
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         unused()
     }
     fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {

@@ -18,7 +18,7 @@ use paramedic::halt;
 use paramedic::hold::Holds;
 use paramedic::incident::{Mode, Progress};
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::operate::{Operator, myself};
 use paramedic::receive::intake::Intake;
 
@@ -65,6 +65,12 @@ impl Store for Sick {
         sick()
     }
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        sick()
+    }
+    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        sick()
+    }
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         sick()
     }
     fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {

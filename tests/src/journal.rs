@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status, Via};
 use paramedic::clock::Time;
 use paramedic::incident::{Answer, Closing, Decision, Event, Mode, Rule, Trigger};
-use paramedic::journal::{Append, Appended, Journal, JournalError, Reader, Spend};
+use paramedic::journal::{Append, Appended, Journal, JournalError, Opened, Reader, Spend};
 use paramedic::policy::brakes::PerWindow;
 
 const HOUR: Duration = Duration::from_secs(3_600);

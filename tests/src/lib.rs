@@ -27,6 +27,7 @@ mod notify;
 mod people;
 mod programs;
 mod sandbox;
+mod seen;
 mod simulation;
 mod soak;
 mod steps;

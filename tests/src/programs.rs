@@ -113,6 +113,25 @@ pub async fn start_prometheus(rules: &str, targets: &[&Exporter], alertmanager: 
     .await
 }
 
+/// Starts Prometheus so that it scrapes what serves metrics at that address, every second, proving itself with this token.
+pub async fn start_scraping(address: &str, token_file: &Path) -> Result<Program> {
+    let folder = TempDir::new()?;
+    let config = format!(
+        "scrape_configs:\n- job_name: paramedic\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  authorization: {{credentials_file: {}}}\n  \
+         static_configs:\n  - targets: ['{address}']\n",
+        token_file.display()
+    );
+    std::fs::write(folder.path().join("prometheus.yml"), config)?;
+    Program::start_new("prometheus", folder, |folder, port| {
+        vec![
+            format!("--config.file={}", folder.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+        ]
+    })
+    .await
+}
+
 fn rule_file(rules: &str) -> String {
     if rules.trim().is_empty() { "groups: []\n".to_owned() } else { format!("groups:\n- name: test\n  rules:\n{rules}\n") }
 }

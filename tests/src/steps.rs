@@ -22,7 +22,7 @@ use paramedic::execute::docker::{Call, NotDone};
 use paramedic::hold::{Hold, Holds};
 use paramedic::incident::timeline;
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Reader, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Reader, Spend, Store, Vitals};
 use paramedic::server::{Borders, Server};
 use paramedic::shutdown::Shutdown;
 use serde_json::{Value, json};
@@ -134,6 +134,14 @@ impl Store for Mortal {
 
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         self.journal.due(limit).boxed()
+    }
+
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        async move { self.journal.list(before, open_only, limit).await }.boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        self.journal.vitals().boxed()
     }
 
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {

@@ -19,8 +19,13 @@ use crate::telemetry::clean;
 use crate::verify::answers::doubts;
 use crate::verify::probe::{holding_anyway, passing_anyway};
 
+const EXAMPLES: &str = "Examples:
+  paramedic check
+  paramedic check --config /etc/paramedic/paramedic.yaml --online --output json";
+
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArg,

@@ -19,16 +19,28 @@ use crate::hold::Holds;
 use crate::operate::{Held, LetGo, Listed, Wanted, after_hold, myself, reason};
 use crate::telemetry::clean;
 
-/// A deployment as its script would write it.
-const IN_A_SCRIPT: &str = "\
+/// With a deployment as its script would write it.
+const HOLD_EXAMPLES: &str = "\
+Examples:
+  paramedic hold 'service=\"web\"' --for 30m --reason 'deploy 123'
+  paramedic hold 'severity!=\"page\"' --until 2026-11-25T18:00:00+01:00 --reason 'moving racks'
+
 In a script:
-  id=$(paramedic hold 'service=\"web\"' --for 30m --reason \"deploy $BUILD\") || exit
-  ./deploy; code=$?
-  paramedic release \"$id\" --reason \"deploy $BUILD ended with $code\"";
+    id=$(paramedic hold 'service=\"web\"' --for 30m --reason \"deploy $BUILD\") || exit
+    ./deploy; code=$?
+    paramedic release \"$id\" --reason \"deploy $BUILD ended with $code\"";
+
+const RELEASE_EXAMPLES: &str = "Examples:
+  paramedic release 3f9c1d20 --reason 'deploy 123 is through'
+  paramedic release --all --reason 'all is well'";
+
+const HOLDS_EXAMPLES: &str = "Examples:
+  paramedic holds
+  paramedic holds --all --output json";
 
 /// Hold everything about certain alerts for a while, such as during a deployment; prints the hold's id
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("end").required(true), after_help = IN_A_SCRIPT)]
+#[command(group = ArgGroup::new("end").required(true), after_help = HOLD_EXAMPLES)]
 pub struct Hold {
     /// Which alerts: matchers on their labels, as in Alertmanager (=, !=, =~, !~); all have to fit
     #[arg(required = true, value_name = "MATCHER")]
@@ -51,7 +63,7 @@ pub struct Hold {
 
 /// End a hold before its time, or all of them
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("which").required(true))]
+#[command(group = ArgGroup::new("which").required(true), after_help = RELEASE_EXAMPLES)]
 pub struct Release {
     /// Its id, or the beginning of it: `paramedic holds` lists them
     #[arg(group = "which")]
@@ -71,6 +83,7 @@ pub struct Release {
 
 /// List what is held, by whom, why and until when
 #[derive(Args, Debug)]
+#[command(after_help = HOLDS_EXAMPLES)]
 pub struct ListHolds {
     /// Also those that have ended
     #[arg(long)]

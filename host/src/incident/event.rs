@@ -322,6 +322,18 @@ pub enum Closing {
     Stale,
 }
 
+impl Closing {
+    /// The word of `incident list`, metrics and the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healed => "healed",
+            Self::Cleared => "cleared",
+            Self::Person => "person",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 /// What can be written about an incident. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::action::{Action, Target};
 use crate::alert::Labels;
@@ -35,6 +35,12 @@ impl FromStr for PerWindow {
     }
 }
 
+impl Serialize for PerWindow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for PerWindow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -56,7 +62,7 @@ pub fn as_written(length: Duration) -> String {
 }
 
 /// Limits that all count, written `10 per 1h` or `[10 per 1h, 50 per 1d]`; never none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rates(Vec<PerWindow>);
 
 impl Rates {
@@ -108,7 +114,7 @@ impl<'de> Deserialize<'de> for Rates {
 }
 
 /// So many *other* containers with a label have to be healthy before one of them is taken away.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct MinimumHealthy {
     /// Which containers belong together.
@@ -118,8 +124,8 @@ pub struct MinimumHealthy {
 }
 
 /// What containers of a group have in common: `app=web`, or only `app`: whatever value the container at hand has.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Alike {
     /// The label's name.
     pub name: String,
@@ -131,6 +137,12 @@ impl Alike {
     /// The value by which a container with these labels belongs to such a group, if it does.
     pub fn value_of<'a>(&self, labels: &'a Labels) -> Option<&'a String> {
         labels.get(&self.name).filter(|value| self.value.as_ref().is_none_or(|wanted| wanted == *value))
+    }
+}
+
+impl From<Alike> for String {
+    fn from(Alike { name, value }: Alike) -> Self {
+        value.map_or_else(|| name.clone(), |value| format!("{name}={value}"))
     }
 }
 
@@ -169,6 +181,12 @@ impl fmt::Display for Share {
     }
 }
 
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
@@ -180,11 +198,11 @@ impl<'de> Deserialize<'de> for Share {
 }
 
 /// A policy's own brakes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyBrakes {
     /// Time between two actions of one kind on one target, counted from the outcome; `None`: the global one.
-    #[serde(deserialize_with = "crate::clock::optional_duration")]
+    #[serde(deserialize_with = "crate::clock::optional_duration", serialize_with = "crate::clock::spelt::optional")]
     pub cooldown: Option<Duration>,
     /// Attempts per target, whichever incident they belong to. Spent means: escalate. `None`: the global ones.
     pub attempts: Option<PerWindow>,
@@ -215,11 +233,11 @@ impl Default for PolicyBrakes {
 }
 
 /// The global brakes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Brakes {
     /// Default of [`PolicyBrakes::cooldown`].
-    #[serde(deserialize_with = "crate::clock::duration")]
+    #[serde(with = "crate::clock::spelt")]
     pub cooldown: Duration,
     /// Default of [`PolicyBrakes::attempts`].
     pub attempts: PerWindow,

@@ -75,6 +75,10 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "who_is_meant_is_found", run: |place| who_is_meant_is_found(place).boxed() },
     Case {
+        name: "incidents_are_listed_page_by_page_the_newest_first",
+        run: |place| incidents_are_listed_page_by_page_the_newest_first(place).boxed(),
+    },
+    Case {
         name: "a_storm_holds_until_it_has_been_calm_for_a_window",
         run: |place| a_storm_holds_until_it_has_been_calm_for_a_window(place).boxed(),
     },
@@ -490,6 +494,20 @@ async fn who_is_meant_is_found(place: &dyn Place) {
         several += u32::from(matches!(journal.find(&format!("{digit:x}")).await, Err(JournalError::NoSuch(_))));
     }
     assert!(several > 0);
+}
+
+async fn incidents_are_listed_page_by_page_the_newest_first(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
+    let names = |list: Vec<Opened>| list.into_iter().map(|opened| opened.id).collect::<Vec<_>>();
+    assert_eq!(names(journal.list(u64::MAX, false, 10).await.unwrap()), [id("C", 1), id("B", 1), id("A", 1)]);
+    assert_eq!(names(journal.list(u64::MAX, true, 10).await.unwrap()), [id("C", 1), id("A", 1)]);
+    let first = journal.list(u64::MAX, false, 2).await.unwrap();
+    let before = first.last().unwrap().pos;
+    assert_eq!(names(first), [id("C", 1), id("B", 1)]);
+    assert_eq!(names(journal.list(before, false, 2).await.unwrap()), [id("A", 1)]);
+    assert_eq!(journal.vitals().await.unwrap().last, journal.tail(0, 100).await.unwrap().len() as u64);
 }
 
 async fn who_holds_a_lock_is_known(place: &dyn Place) {

@@ -14,7 +14,7 @@ use paramedic::incident::Incident;
 use paramedic::journal::brakes::{self, Counts};
 use paramedic::journal::entry::{FIRST_HASH, VERSION, chain};
 use paramedic::journal::storm::{self, Arrival, Storm};
-use paramedic::journal::{Append, Appended, Away, Draft, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Draft, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use uuid::Uuid;
 
 /// What becomes of one append, by the will of the plan.
@@ -343,6 +343,20 @@ impl Store for Memory {
         due.sort();
         let due = due.into_iter().take(limit).map(|(_, id)| id).collect();
         std::future::ready(Ok(due)).boxed()
+    }
+
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        let disk = self.disk();
+        let opened = disk.order.iter().rev().map(|id| (id, &disk.stories[id]));
+        let wanted = opened.filter(|(_, story)| !open_only || !story.incident.is_closed());
+        let placed = wanted.map(|(id, story)| Opened { id: id.clone(), pos: disk.entries[story.entries[0]].pos });
+        let list = placed.filter(|opened| opened.pos < before).take(limit).collect();
+        std::future::ready(Ok(list)).boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        let last = self.disk().entries.len() as u64;
+        std::future::ready(Ok(Vitals { first: 1, last, ..Vitals::default() })).boxed()
     }
 
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
