@@ -17,7 +17,7 @@ use paramedic::clock::Time;
 use paramedic::hold::Holds;
 use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Rule, Trigger};
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};
 use paramedic::look::{Eyes, Unfit, http};
@@ -197,6 +197,12 @@ impl Store for Scoped {
     }
     fn away(&self) -> Vec<Away> {
         Vec::new()
+    }
+    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        unused()
+    }
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        unused()
     }
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         unused()
