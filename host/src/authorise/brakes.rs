@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::policy::brakes::{
     ACTIONS_KEY, ALL_KEY, Brakes, PerWindow, Rates, as_written, cooldown_key, policy_actions_key, policy_key, target_key,
 };
+use crate::telemetry::clean;
 
 /// Where the global brakes stand.
 pub(super) const FILE: &str = "paramedic.yaml";
@@ -91,12 +92,7 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
     let own = format!("policy {}", policy.name);
     match brake {
         "target" => (Rule::TargetBusy, format!("another incident is at work on {of}{by}, and one at a time is allowed")),
-        "group" => (
-            Rule::MinimumHealthy,
-            format!(
-                "another container of {of} is being restarted or looked at{by}, and brakes.minimum_healthy takes one at a time"
-            ),
-        ),
+        "group" => (Rule::MinimumHealthy, one_of(&clean(of, 300), &by)),
         "attempts" => (
             Rule::AttemptsSpent,
             format!("the attempts allowed for {of} are spent: it keeps failing, and a person has to look (brakes.attempts)"),
@@ -107,6 +103,10 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
         ACTIONS_KEY => (Rule::TooManyActions, spent(full, &own)),
         _ => (Rule::TooManyAtOnce, at_once("Paramedic", FILE, &by, global.concurrent)),
     }
+}
+
+fn one_of(group: &str, by: &str) -> String {
+    format!("another container of {group} is being restarted or looked at{by}, and brakes.minimum_healthy takes one at a time")
 }
 
 fn too_soon(what: &str, policy: &Policy, global: &Brakes) -> String {
