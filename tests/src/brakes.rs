@@ -540,6 +540,12 @@ async fn right_before_it_begins_it_is_looked_once_more() {
     assert!(rule == Rule::MinimumHealthy && message.contains("would be 1 (c2)"), "{message}");
 }
 
+#[test]
+fn an_older_journal_is_still_read() {
+    let rule: Rule = serde_json::from_value(json!("hourly-limit")).unwrap();
+    assert_eq!((rule, rule.word()), (Rule::TooManyActions, "too-many-actions".to_owned()));
+}
+
 #[tokio::test]
 async fn an_act_that_the_brakes_never_allow_is_refused_at_once() {
     let ward = Ward::new(3, (json!({"actions": ["2 per 1h", "3 per 1d"]}), json!({"actions": ["9 per 1h", "1 per 1d"]})));
