@@ -207,12 +207,6 @@ impl Store for Scoped {
     fn away(&self) -> Vec<Away> {
         Vec::new()
     }
-    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
-        unused()
-    }
-    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
-        unused()
-    }
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         unused()
     }

@@ -93,7 +93,7 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
     match brake {
         "target" => (
             Rule::TargetBusy,
-            format!("another incident is at work on {of}, or has spent its attempts and left it to a person{by}"),
+            format!("another incident is at work on {of}, or has tried what it may and left it to a person{by}"),
         ),
         "group" => (Rule::MinimumHealthy, one_of(&clean(of, 300), &by)),
         "attempts" => (

@@ -342,7 +342,7 @@ fn write(folder: &Path, port: u16, policies: &[(&str, String)]) -> PathBuf {
     let path = folder.join("paramedic.yaml");
     let text = format!(
         "listen: 127.0.0.1:{port}\nansible: {{playbooks: playbooks, deadline: 60s, profiles: {{default: {{inventory: inventory.yml}}}}}}\n\
-         brakes: {{attempts: {} per {}s, actions: {}, concurrent: {CONCURRENT}, minimum_healthy: [{{label: {GROUP}, count: 1}}]}}\n",
+         brakes: {{attempts: {} per {}s, actions: {}, concurrent: {CONCURRENT}, minimum_healthy: [{{label: {GROUP}, count: 1}}], storm: 1000 per 1m}}\n",
         ATTEMPTS.0,
         ATTEMPTS.1,
         rates(&ACTIONS)
