@@ -518,7 +518,7 @@ async fn a_rule_for_all_policies_counts_by_the_containers_own_value() {
     let (rule, message) = ward.desk.no(&other).await;
     assert_eq!(rule, Rule::MinimumHealthy);
     let expected =
-        format!("another container of app=web on local is being restarted or looked at (incident {})", wish.incident.id);
+        format!("another container of app=web on local is being restarted or looked at ({})", wish.incident.id);
     assert!(message.starts_with(&expected), "{message}");
 }
 
@@ -575,7 +575,10 @@ async fn every_brake_says_its_name_its_number_and_when_there_is_room() {
         (rule, message),
         (
             Rule::TargetBusy,
-            format!("another incident is at work on local/c0 (incident {}), and one at a time is allowed", first.incident.id)
+            format!(
+                "another incident ({}) has local/c0: it is at work on it, or tried what it may and was left to a person, who may close it",
+                first.incident.id
+            )
         )
     );
 }

@@ -88,12 +88,14 @@ pub(super) struct Full<'a> {
 /// Which rule such a brake stands for, and what to tell people about it.
 pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule, String) {
     let (brake, of) = full.key.split_once(':').unwrap_or((full.key, ""));
-    let by = full.holder.map_or(String::new(), |holder| format!(" (incident {holder})"));
+    let by = full.holder.map_or(String::new(), |holder| format!(" ({holder})"));
     let own = format!("policy {}", policy.name);
     match brake {
         "target" => (
             Rule::TargetBusy,
-            format!("another incident is at work on {of}, or has tried what it may and left it to a person{by}"),
+            format!(
+                "another incident{by} has {of}: it is at work on it, or tried what it may and was left to a person, who may close it"
+            ),
         ),
         "group" => (Rule::MinimumHealthy, one_of(&clean(of, 300), &by)),
         "attempts" => (
