@@ -517,8 +517,7 @@ async fn a_rule_for_all_policies_counts_by_the_containers_own_value() {
     let other = ward.wish("B", vec![restart("local/c1")]).await;
     let (rule, message) = ward.desk.no(&other).await;
     assert_eq!(rule, Rule::MinimumHealthy);
-    let expected =
-        format!("another container of app=web on local is being restarted or looked at ({})", wish.incident.id);
+    let expected = format!("another container of app=web on local is being restarted or looked at ({})", wish.incident.id);
     assert!(message.starts_with(&expected), "{message}");
 }
 
