@@ -223,9 +223,9 @@ impl Authoriser {
 
     /// What the journal alone tells. It is cheap, and there may be ten thousand who ask.
     async fn before_looking(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
-        match self.away(journal, claim) {
+        match self.too_old(claim).err().or_else(|| self.away(journal, claim)) {
             None => self.stormy(journal, claim).await,
-            away => Ok(away),
+            left_to_a_person => Ok(left_to_a_person),
         }
     }
 
@@ -381,6 +381,7 @@ impl Authoriser {
     /// May it be done now? Cheap questions first.
     async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
         self.left_alone(claim)?;
+        self.too_old(claim)?;
         for container in wanted.iter().filter_map(|checked| checked.container.as_ref()) {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
@@ -393,8 +394,7 @@ impl Authoriser {
     /// What can be told without asking anybody.
     fn left_alone(&self, claim: Claim<'_>) -> Result<(), Stop> {
         self.forbidden(&claim.incident.alert.labels)?;
-        self.maintained(claim)?;
-        self.too_old(claim)
+        self.maintained(claim)
     }
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {

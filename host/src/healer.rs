@@ -33,6 +33,7 @@ use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
 use crate::look::sight::{Fires, Sight};
 use crate::look::targets;
+use crate::policy::brakes::target_key;
 use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
 use crate::telemetry::clean;
@@ -199,9 +200,12 @@ impl Healer {
 
     /// Writes the question, asks, writes the answers.
     async fn ask(&self, incident: &Incident, trigger: Trigger) -> Result<(), JournalError> {
-        if incident.answers == 0 {
+        let _first = if incident.answers == 0 {
             self.intake.calm(RUSH_AT_MOST).await;
-        }
+            self.lines.first_question().await
+        } else {
+            None
+        };
         let (targets, ambiguous) = self.look_at_targets(incident).await;
         let asked = Event::Asked { trigger, targets: targets.clone(), ambiguous };
         let append = Append::new(incident.id.clone(), Some(incident.seq), vec![asked]);
@@ -420,7 +424,10 @@ impl Healer {
             None => message,
         };
         warn!(incident = %incident.id, alert = incident.alert.name(), %message, "A person has to look");
-        self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![Event::Escalated { message }])).await
+        let mut append = Append::new(incident.id.clone(), Some(incident.seq), vec![Event::Escalated { message }]);
+        // What this incident has tried in vain is a person's now: no other incident goes on about the same target.
+        append.hold = tried(incident);
+        self.write(append).await
     }
 
     async fn close(&self, incident: &Incident, how: Closing, message: String) -> Result<(), JournalError> {
@@ -469,6 +476,13 @@ fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'a str> {
     let takes = |decision: &Decision| !matches!(decision, Decision::Pass { .. } | Decision::Ignore { .. });
     let taken = answers.iter().find(|answer| answer.mode.takes() && answer.decision.as_ref().is_ok_and(takes));
     taken.filter(|_| incident.owner.is_none()).map(|answer| answer.policy.as_str())
+}
+
+/// The locks of the targets of all attempts.
+fn tried(incident: &Incident) -> Vec<String> {
+    let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
+    let begun = intents.filter(|intent| matches!(intent.progress, Progress::Ended(_)));
+    begun.map(|intent| target_key(intent.action.target())).collect()
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.

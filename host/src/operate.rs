@@ -223,13 +223,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// All that is under way: whoever acts holds the lock of acting. Asks for its holders, and then for each of them.
+    /// All that is under way about certain incidents: whoever acts holds the lock of acting. Asks for its holders, and then for each of them.
     ///
     /// # Errors
     /// When the journal does not tell.
     pub async fn all<H, I>(
         holders: impl FnOnce(&'static str) -> H,
         incident: impl Fn(IncidentId) -> I,
+        which: impl Fn(&Incident) -> bool,
     ) -> Result<Vec<Self>, JournalError>
     where
         H: Future<Output = Result<Vec<IncidentId>, JournalError>>,
@@ -237,7 +238,7 @@ impl Running {
     {
         let mut running = Vec::new();
         for id in holders(ALL_KEY).await? {
-            running.extend(incident(id).await?.iter().flat_map(Self::of));
+            running.extend(incident(id).await?.iter().filter(|incident| which(incident)).flat_map(Self::of));
         }
         Ok(running)
     }
@@ -454,7 +455,7 @@ impl Operator {
             Some(_) => NOTHING_BEGINS,
             None => "actions begin as the policies and the brakes allow",
         };
-        Ok(Halted::told(halt, self.running().await, next))
+        Ok(Halted::told(halt, self.running(|_| true).await, next))
     }
 
     /// Halts everything. Returning `Ok` means that it is on disk.
@@ -466,7 +467,7 @@ impl Operator {
         let new = halt.clone();
         let before = self.file(move |file| halt::write(file, &new)).await?;
         warn!(by = %who, uid = who.uid, reason, already = before.is_some(), "Everything is halted: no action begins");
-        Ok(Halted::told(Some(before.clone().unwrap_or(halt)), self.running().await, after_halt(before.as_ref())))
+        Ok(Halted::told(Some(before.clone().unwrap_or(halt)), self.running(|_| true).await, after_halt(before.as_ref())))
     }
 
     /// Wants everything stopped that is under way, after a halt: whoever it is that could not be told, the halt stands.
@@ -497,7 +498,7 @@ impl Operator {
             Some(before) => format!("no longer {before}. What was held is asked again within 5 s"),
             None => "nothing was halted, nothing has changed".to_owned(),
         };
-        Ok(Halted::told(None, self.running().await, next))
+        Ok(Halted::told(None, self.running(|_| true).await, next))
     }
 
     /// Does this with the halt file, away from the threads that serve everybody: a disk may hang.
@@ -516,8 +517,8 @@ impl Operator {
         Err(No::Broken(format!("{file}: {why}; by hand `touch` on that file halts, and `rm` (of a folder `rmdir`) lets go")))
     }
 
-    async fn running(&self) -> Result<Vec<Running>, String> {
-        let look = Running::all(|key| self.journal.holders(key), async |id| self.journal.incident(&id).await);
+    async fn running(&self, which: impl Fn(&Incident) -> bool) -> Result<Vec<Running>, String> {
+        let look = Running::all(|key| self.journal.holders(key), async |id| self.journal.incident(&id).await, which);
         match tokio::time::timeout(LOOK_WITHIN, look).await {
             Ok(running) => running.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the journal did not answer within {} s", LOOK_WITHIN.as_secs())),

@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::api::{Api, Seen, Shown};
 use crate::authorise::{Authoriser, storm};
+use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
@@ -252,6 +253,10 @@ async fn tidy(holds: &Holds, keep: Keep) {
         Keep::For(keep) => Some(keep),
         Keep::Forever => None,
     };
+    if let Ok((broken, standing)) = holds.standing(Time::now()) {
+        broken.iter().for_each(|broken| tracing::warn!("{broken}; correct it or remove it"));
+        standing.iter().for_each(|hold| tracing::info!("There is a {hold}"));
+    }
     loop {
         let holds = holds.clone();
         let tidied = tokio::task::spawn_blocking(move || holds.prepare().and_then(|()| holds.tidy(keep))).await;

@@ -517,8 +517,7 @@ async fn a_rule_for_all_policies_counts_by_the_containers_own_value() {
     let other = ward.wish("B", vec![restart("local/c1")]).await;
     let (rule, message) = ward.desk.no(&other).await;
     assert_eq!(rule, Rule::MinimumHealthy);
-    let expected =
-        format!("another container of app=web on local is being restarted or looked at (incident {})", wish.incident.id);
+    let expected = format!("another container of app=web on local is being restarted or looked at ({})", wish.incident.id);
     assert!(message.starts_with(&expected), "{message}");
 }
 
@@ -532,6 +531,12 @@ async fn right_before_it_begins_it_is_looked_once_more() {
     ward.town.set("c1", "exited", None);
     let Err(Stop::Held { rule, message, .. }) = again().await else { panic!("one of the others has gone") };
     assert!(rule == Rule::MinimumHealthy && message.contains("would be 1 (c2)"), "{message}");
+}
+
+#[test]
+fn an_older_journal_is_still_read() {
+    let rule: Rule = serde_json::from_value(json!("hourly-limit")).unwrap();
+    assert_eq!((rule, rule.word()), (Rule::TooManyActions, "too-many-actions".to_owned()));
 }
 
 #[tokio::test]
@@ -569,7 +574,10 @@ async fn every_brake_says_its_name_its_number_and_when_there_is_room() {
         (rule, message),
         (
             Rule::TargetBusy,
-            format!("another incident is at work on local/c0 (incident {}), and one at a time is allowed", first.incident.id)
+            format!(
+                "another incident ({}) has local/c0: it is at work on it, or tried what it may and was left to a person, who may close it",
+                first.incident.id
+            )
         )
     );
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use paramedic::incident::Rule;
+
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
 const FLOORS: [&[&str]; 9] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
@@ -112,6 +114,23 @@ fn every_state_of_an_incident_has_its_word_in_the_list() {
     let (body, _) = body.split_once("\n    }\n").unwrap();
     let words: BTreeSet<&str> = body.split('"').skip(1).step_by(2).collect();
     assert_eq!(words, paramedic::incident::STATES.into(), "STATES lists what `state` gives: filters and gauges rely on it");
+}
+
+#[test]
+fn every_rule_that_says_no_is_explained() {
+    let text = std::fs::read_to_string(host().join("incident/event.rs")).unwrap();
+    let (_, body) = text.split_once("pub enum Rule {").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let names = body.lines().map(str::trim).filter(|line| line.starts_with(char::is_uppercase));
+    let rules = names.map(|name| serde_json::from_value::<Rule>(kebab(name.trim_end_matches(',')).into()).unwrap().word());
+    let docs = std::fs::read_to_string(host().join("../../docs/configuration.md")).unwrap();
+    let unexplained: Vec<String> = rules.filter(|word| !docs.contains(&format!("`{word}`"))).collect();
+    assert!(unexplained.is_empty(), "docs/configuration.md does not explain {unexplained:?}");
+}
+
+fn kebab(name: &str) -> String {
+    let small = |c: char| if c.is_uppercase() { format!("-{}", c.to_lowercase()) } else { c.to_string() };
+    name.chars().map(small).collect::<String>().trim_start_matches('-').to_owned()
 }
 
 #[test]

@@ -31,4 +31,5 @@ mod seen;
 mod simulation;
 mod soak;
 mod steps;
+mod storm;
 mod verify;

@@ -15,6 +15,7 @@ use crate::policy::Policy;
 use crate::policy::brakes::{
     ACTIONS_KEY, ALL_KEY, Brakes, PerWindow, Rates, as_written, cooldown_key, policy_actions_key, policy_key, target_key,
 };
+use crate::telemetry::clean;
 
 /// Where the global brakes stand.
 pub(super) const FILE: &str = "paramedic.yaml";
@@ -87,19 +88,16 @@ pub(super) struct Full<'a> {
 /// Which rule such a brake stands for, and what to tell people about it.
 pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule, String) {
     let (brake, of) = full.key.split_once(':').unwrap_or((full.key, ""));
-    let by = full.holder.map_or(String::new(), |holder| format!(" (incident {holder})"));
+    let by = full.holder.map_or(String::new(), |holder| format!(" ({holder})"));
     let own = format!("policy {}", policy.name);
     match brake {
         "target" => (
             Rule::TargetBusy,
-            format!("another incident is at work on {of}, or has spent its attempts and left it to a person{by}"),
-        ),
-        "group" => (
-            Rule::MinimumHealthy,
             format!(
-                "another container of {of} is being restarted or looked at{by}, and brakes.minimum_healthy takes one at a time"
+                "another incident{by} has {of}: it is at work on it, or tried what it may and was left to a person, who may close it"
             ),
         ),
+        "group" => (Rule::MinimumHealthy, one_of(&clean(of, 300), &by)),
         "attempts" => (
             Rule::AttemptsSpent,
             format!(
@@ -113,6 +111,10 @@ pub(super) fn explain(full: Full<'_>, policy: &Policy, global: &Brakes) -> (Rule
         ACTIONS_KEY => (Rule::TooManyActions, spent(full, &own)),
         _ => (Rule::TooManyAtOnce, at_once("Paramedic", FILE, &by, global.concurrent)),
     }
+}
+
+fn one_of(group: &str, by: &str) -> String {
+    format!("another container of {group} is being restarted or looked at{by}, and brakes.minimum_healthy takes one at a time")
 }
 
 fn too_soon(what: &str, policy: &Policy, global: &Brakes) -> String {

@@ -184,6 +184,6 @@ fn print(told: &Value) {
 /// What was under way when the last server stopped: a playbook may have lived on. The journal may be closed to this user.
 async fn left_running(data: &Path) -> Result<Vec<Running>, String> {
     let journal = Reader::open(data).map_err(|error| error.to_string())?;
-    let running = Running::all(async |key| journal.holders(key), async |id| journal.incident(&id)).await;
+    let running = Running::all(async |key| journal.holders(key), async |id| journal.incident(&id), |_| true).await;
     running.map_err(|error| error.to_string())
 }

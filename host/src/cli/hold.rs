@@ -115,7 +115,7 @@ impl Hold {
         with_files(data, move |holds| holds.place(&placed)).await.with_context(|| without.clone())?;
         let next =
             format!("{}. It was written without a server ({without}); whichever uses this folder obeys it", after_hold(&hold));
-        tell(&serde_json::to_value(Held { hold, next })?, self.output)
+        tell(&serde_json::to_value(Held { hold, running: Vec::new(), next })?, self.output)
     }
 }
 
@@ -133,6 +133,10 @@ fn tell(told: &Value, output: Output) -> anyhow::Result<End> {
         let part = |name: &str| clean(told[name].as_str().unwrap_or("?"), 900);
         line(part("id"));
         note(format!("Held until {} by {}: {}.", part("until"), part("by"), part("next")));
+        for running in told["running"].as_array().into_iter().flatten() {
+            let part = |name: &str| clean(running[name].as_str().unwrap_or("?"), 300);
+            note(format!("  under way, and finished: {} (incident {})", part("action"), part("incident")));
+        }
     }
     Ok(End::Fine)
 }

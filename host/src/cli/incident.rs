@@ -31,7 +31,7 @@ const SHOW_EXAMPLES: &str = "Examples:
   paramedic incident show df22 --output json";
 
 const APPROVE_EXAMPLES: &str = "Examples:
-  paramedic incident approve df2240259743fc59-3
+  paramedic incident approve df22 --reason 'shows what waits, and its digest'
   paramedic incident approve df22 --digest c15c57f6a541 --reason 'the release is through'";
 
 const DENY_EXAMPLES: &str = "Examples:

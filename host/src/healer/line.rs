@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::alert::IncidentId;
 use crate::clock::Time;
@@ -36,9 +36,22 @@ struct Line {
     closed: Option<Closed>,
 }
 
-/// All lines, by policy.
-#[derive(Debug, Default)]
-pub struct Lines(Mutex<HashMap<String, Line>>);
+/// So many new incidents are asked about at once: in a storm the doors, the journal and the engine have others to serve too, and
+/// plugins are given only so much time.
+const FIRST_QUESTIONS: usize = 32;
+
+/// All lines, by policy, and the one of those that are new.
+#[derive(Debug)]
+pub struct Lines {
+    by_policy: Mutex<HashMap<String, Line>>,
+    new: Semaphore,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { by_policy: Mutex::default(), new: Semaphore::new(FIRST_QUESTIONS) }
+    }
+}
 
 /// A place in a line, given up when it is dropped.
 #[derive(Debug)]
@@ -50,6 +63,12 @@ pub(super) struct Place<'a> {
 }
 
 impl Lines {
+    /// Waits until a new incident may be asked about, in the order of coming; that lasts until the permit is dropped.
+    pub(super) async fn first_question(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.new.acquire().await.ok()
+    }
+
     /// Stands in line, by age.
     pub(super) fn enter(&self, policy: &str, opened: Time, id: &IncidentId) -> Place<'_> {
         let (called, who) = (Arc::new(Notify::new()), (opened, id.clone()));
@@ -69,7 +88,7 @@ impl Lines {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Line>> {
         // Nothing panics while it is held; and it is only a cache of the journal.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,9 +19,6 @@ use crate::journal::{Append, JournalError};
 use crate::look::sight::{Fires, QUIET};
 use crate::verify::Seen;
 
-/// Shortest pause of who waits for a moment.
-const SHORTEST: Duration = Duration::from_millis(5);
-
 /// An incident that rests is read again so often, should nobody have told of what was written.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 
@@ -48,6 +45,10 @@ impl Healer {
                 (Some(Due::Ask(Trigger::HoldOver)), left)
                     if may_end_early(incident) || left.is_none_or(|left| left.is_zero()) =>
                 {
+                    return self.ask_again(incident, permits, news).await;
+                }
+                // Who waits in line stands there before the moment comes, or the oldest might come last.
+                (Some(Due::Ask(Trigger::HoldOver)), _) if line_of(incident).is_some() => {
                     return self.ask_again(incident, permits, news).await;
                 }
                 (Some(Due::Ask(trigger)), Some(Duration::ZERO)) => return self.ask(incident, trigger).await,
@@ -80,20 +81,23 @@ impl Healer {
     /// What was held back: is it still? If not, the policy is asked anew and its answer authorised.
     async fn ask_again(&self, incident: &Incident, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
         let Phase::Held { proposals, rule, until } = &incident.phase else { return Ok(()) };
-        let place = match &incident.owner {
-            Some(owner) if line::is_shared(*rule) && incident.taken_at.is_none() => {
-                match self.own_turn(incident, &owner.policy, *rule, news).await? {
-                    Some(place) => Some(place),
-                    None => return Ok(()),
-                }
-            }
-            _ => None,
+        let place = match line_of(incident) {
+            None => None,
+            Some(policy) => match self.own_turn(incident, policy, *rule, *until, news).await? {
+                Some(place) => Some(place),
+                None => return Ok(()),
+            },
         };
         let still = self.still_held(incident, proposals, (*rule, *until)).await?;
-        // Whoever is still held lets the next one pass, unless by a brake that holds that one too.
-        drop(place.filter(|_| still));
+        // Whoever is still held lets the next one pass; a brake that holds that one too has closed the line.
+        let place = place.filter(|_| !still);
         // When a brake lets go, one of those that it held goes first; the others look again later.
-        let Some(_turn) = self.turn.try_lock().ok().filter(|_| !still) else {
+        let turn = match (still, &place) {
+            (true, _) => None,
+            (false, None) => self.turn.try_lock().ok(),
+            (false, Some(_)) => Some(self.turn.lock().await),
+        };
+        let Some(_turn) = turn else {
             self.rest(news, LOOK_AGAIN).await;
             return Ok(());
         };
@@ -111,15 +115,19 @@ impl Healer {
         incident: &Incident,
         policy: &str,
         rule: Rule,
+        until: Option<Time>,
         news: &Notify,
     ) -> Result<Option<Place<'_>>, JournalError> {
         let place = self.lines.enter(policy, incident.opened_at, &incident.id);
         let begun = Instant::now();
         while begun.elapsed() < READ_AGAIN {
-            let closed = self.lines.closed(policy, Time::now());
-            let pause = match closed {
+            let now = Time::now();
+            let pause = match self.lines.closed(policy, now) {
                 _ if !place.is_first() => READ_AGAIN,
-                None => return Ok(Some(place)),
+                None => match until.map(|until| until.since(now)) {
+                    None | Some(Duration::ZERO) => return Ok(Some(place)),
+                    Some(left) => left.min(READ_AGAIN),
+                },
                 Some(closed) => {
                     // That the storm is over, and what it waits for now, is said once.
                     if rule == Rule::Storm && closed.rule != rule {
@@ -127,7 +135,7 @@ impl Healer {
                         self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
                         return Ok(None);
                     }
-                    closed.until.since(Time::now()).max(SHORTEST).min(READ_AGAIN)
+                    closed.until.since(now).min(READ_AGAIN)
                 }
             };
             tokio::select! {
@@ -250,9 +258,15 @@ impl Healer {
     }
 }
 
-/// How soon it is looked again whether the alert is gone. In a storm, or after a restored journal, there may be ten thousand who look.
+/// The policy in whose line it waits, if it waits in one: for what a brake holds that many share, unless a person took it.
+fn line_of(incident: &Incident) -> Option<&str> {
+    let shared = matches!(incident.phase, Phase::Held { rule, .. } if line::is_shared(rule)) && incident.taken_at.is_none();
+    incident.owner.as_ref().filter(|_| shared).map(|owner| owner.policy.as_str())
+}
+
+/// How soon it is looked again whether the alert is gone. After a journal was put back there may be ten thousand who look.
 fn pause_of(incident: &Incident) -> Duration {
-    if matches!(incident.phase, Phase::Held { rule: Rule::Storm | Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
+    if matches!(incident.phase, Phase::Held { rule: Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
 }
 
 /// Is it held by a person's word, which that person may take back before its time?

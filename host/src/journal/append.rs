@@ -38,6 +38,8 @@ pub struct Append {
     pub release: Vec<String>,
     /// True when it gives back every lock that it holds, whatever they are.
     pub release_all: bool,
+    /// Locks that it takes without a check; others may hold them too.
+    pub hold: Vec<String>,
     /// Keys that mark this incident until it is closed: no locks, and not given back with them.
     pub mark: Vec<String>,
     /// Who is counted, so that a storm is noticed.
@@ -56,6 +58,7 @@ impl Append {
             stamp: Vec::new(),
             release: Vec::new(),
             release_all: false,
+            hold: Vec::new(),
             mark: Vec::new(),
             newcomers: Vec::new(),
         }
@@ -221,10 +224,11 @@ impl Draft {
 
     /// Keys that its incident holds from now on.
     pub fn holds(&self) -> impl Iterator<Item = &str> {
-        self.append.spend.iter().filter_map(|spend| match spend {
+        let locked = self.append.spend.iter().filter_map(|spend| match spend {
             Spend::Lock { key, .. } => Some(key.as_str()),
             _ => None,
-        })
+        });
+        locked.chain(self.append.hold.iter().map(String::as_str))
     }
 }
 

@@ -1,14 +1,19 @@
 //! Holding and releasing, for whoever may use the operator's socket: a file is written, and every action asks for it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{No, Operator};
+use super::{No, Operator, Running};
 use crate::alert::matchers::Matchers;
 use crate::clock::{Time, print_duration};
 use crate::hold::{Hold, Holds, Released};
 use crate::policy::approve::Person;
 use crate::telemetry::clean;
+
+/// What it takes at most to write a hold down.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What somebody wants held.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -28,6 +33,8 @@ pub struct Held {
     /// The hold.
     #[serde(flatten)]
     pub hold: Hold,
+    /// What is under way about alerts that match: it is finished.
+    pub running: Vec<Running>,
     /// What follows now.
     pub next: String,
 }
@@ -96,7 +103,8 @@ impl Wanted {
 
 /// What a hold means from now on.
 pub fn after_hold(hold: &Hold) -> String {
-    let left = hold.until.map_or_else(String::new, |until| print_duration(until.since(Time::now())));
+    // To the second that was asked for, although a moment has passed.
+    let left = hold.until.map_or_else(String::new, |until| print_duration(until.plus(MOMENT).since(Time::now())));
     format!(
         "nothing begins about alerts that match, for another {left}; what is under way is finished (`paramedic incident cancel` ends a playbook). \
          `paramedic release {} --reason ...` lets go before that",
@@ -114,7 +122,9 @@ impl Operator {
         let placed = hold.clone();
         self.with_holds(move |holds| holds.place(&placed)).await?;
         warn!(hold = %hold.id, by = %who, uid = who.uid, matchers = %hold.matchers, until = ?hold.until.map(|until| until.to_string()), reason = hold.reason, "A person holds");
-        Ok(Held { next: after_hold(&hold), hold })
+        // The hold stands, whatever the journal tells.
+        let running = self.running(|incident| hold.matchers.matches(&incident.alert.labels)).await.unwrap_or_default();
+        Ok(Held { next: after_hold(&hold), running, hold })
     }
 
     /// Releases one, or all without an id. Returning `Ok` means that it is on disk.

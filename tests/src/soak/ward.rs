@@ -39,12 +39,12 @@ impl Cure {
 }
 
 /// Policies: name, cure, how many containers, whether these end at once when they are asked to, and how many acts it does at once.
-/// Containers of one policy are a group, of which one has to stay healthy: by the policy's own rule where one act at a time would do, by
-/// that of `paramedic.yaml` where it would not.
+/// The containers that one policy restarts are a group, of which one has to stay healthy: by the policy's own rule where one act at a time
+/// would do, by that of `paramedic.yaml` where it would not.
 const POLICIES: [(&str, Cure, usize, bool, usize); 6] = [
     ("restart-stubborn", Cure::Restart, 2, false, 1),
     ("restart-polite", Cure::Restart, 2, true, 2),
-    ("playbook-one", Cure::Playbook, 1, true, 1),
+    ("playbook-one", Cure::Playbook, 2, true, 1),
     ("playbook-other", Cure::Playbook, 1, false, 1),
     ("ladder-one", Cure::Ladder, 1, true, 1),
     ("ladder-other", Cure::Ladder, 1, false, 1),
@@ -83,11 +83,11 @@ impl Ward {
         let mark = format!("paramedic.soak={}", folder.path().file_name().unwrap().to_string_lossy());
         let mut beds = Vec::new();
         let mut policies = Vec::new();
-        for (number, (name, _, count, polite, _)) in POLICIES.into_iter().enumerate() {
+        for (number, (name, cure, count, polite, _)) in POLICIES.into_iter().enumerate() {
             let mut options = vec!["--stop-timeout", "1", "--label", &mark];
             options.extend(polite.then_some("--init"));
             let group = group(&mark, name);
-            options.extend((count > 1).then_some(["--label", &group]).into_iter().flatten());
+            options.extend((cure == Cure::Restart).then_some(["--label", &group]).into_iter().flatten());
             let patients: Vec<Patient> = (0..count).map(|_| Patient::run(&options, &["wait"])).collect();
             policies.push((name, policy(number, &patients, &group)));
             beds.extend(patients.into_iter().map(|patient| (number, patient)));
@@ -117,12 +117,12 @@ impl Ward {
         let all = targets.keys().cloned().collect();
         let mut shared =
             vec![Shared { what: "everything".to_owned(), targets: all, actions: ms(&ACTIONS), concurrent: CONCURRENT }];
-        for (number, (name, _, count, _, concurrent)) in POLICIES.into_iter().enumerate() {
+        for (number, (name, cure, _, _, concurrent)) in POLICIES.into_iter().enumerate() {
             let own =
                 self.beds.iter().filter(|(other, _)| *other == number).map(|(_, patient)| format!("local/{}", patient.name));
             let (what, targets) = (format!("policy {name}"), own.collect::<BTreeSet<_>>());
             shared.push(Shared { what, targets: targets.clone(), actions: ms(&POLICY_ACTIONS), concurrent });
-            if count > 1 {
+            if cure == Cure::Restart {
                 shared.push(Shared { what: format!("the group {name}"), targets, actions: Vec::new(), concurrent: 1 });
             }
         }
@@ -287,7 +287,7 @@ fn rates(rates: &[(usize, i64)]) -> String {
 }
 
 fn policy(number: usize, patients: &[Patient], group: &str) -> String {
-    let (name, cure, count, _, concurrent) = POLICIES[number];
+    let (name, cure, _, _, concurrent) = POLICIES[number];
     let names: Vec<&str> = patients.iter().map(|patient| patient.name.as_str()).collect();
     let targets: Vec<String> = names.iter().map(|name| format!("local/{name}")).collect();
     let restart = format!("docker: {{restart: [{}]}}", targets.join(", "));
@@ -301,7 +301,7 @@ fn policy(number: usize, patients: &[Patient], group: &str) -> String {
             ("restart-container", "grace_seconds: 1, then_playbook: count.yml".to_owned(), format!("{restart}, {playbook}"))
         }
     };
-    let own_rule = count > 1 && concurrent == 1;
+    let own_rule = cure == Cure::Restart && concurrent == 1;
     let healthy = if own_rule { format!(", minimum_healthy: [{{label: '{group}', count: 1}}]") } else { String::new() };
     format!(
         "name: {name}\nplugin: {plugin}.wasm\nmode: enforce\nmatch: ['alertname=\"{}\"', 'container=~\"{}\"']\n\
@@ -342,7 +342,7 @@ fn write(folder: &Path, port: u16, policies: &[(&str, String)]) -> PathBuf {
     let path = folder.join("paramedic.yaml");
     let text = format!(
         "listen: 127.0.0.1:{port}\nansible: {{playbooks: playbooks, deadline: 60s, profiles: {{default: {{inventory: inventory.yml}}}}}}\n\
-         brakes: {{attempts: {} per {}s, actions: {}, concurrent: {CONCURRENT}, minimum_healthy: [{{label: {GROUP}, count: 1}}]}}\n",
+         brakes: {{attempts: {} per {}s, actions: {}, concurrent: {CONCURRENT}, minimum_healthy: [{{label: {GROUP}, count: 1}}], storm: 1000 per 1m}}\n",
         ATTEMPTS.0,
         ATTEMPTS.1,
         rates(&ACTIONS)
