@@ -33,6 +33,7 @@ use crate::hold::{Hold, Holds};
 use crate::journal::{Journal, JournalError, Vitals};
 use crate::look::presence::Presence;
 use crate::look::sight::Sight;
+use crate::notify::Told;
 use crate::policy::brakes::Brakes;
 use crate::receive::auth::Gate;
 use crate::receive::http::{answer, error, guard, later, moves_nothing, only};
@@ -81,6 +82,8 @@ pub struct Seen {
     pub policies: Vec<Shown>,
     /// The brakes that count for all of them together.
     pub brakes: Brakes,
+    /// What came of telling people.
+    pub told: Told,
 }
 
 /// Shows it.
@@ -154,7 +157,7 @@ impl Api {
     /// Nothing is counted until [`Api::follow`] runs or somebody asks.
     pub fn new(seen: Seen) -> Arc<Self> {
         let (tally, started) = (Tally::default(), Time::now());
-        let metrics = Metrics::new(&tally.counts, seen.journal.pulse(), &seen.intake, &seen.policies, started);
+        let metrics = Metrics::new(&tally.counts, &seen, started);
         Arc::new(Self { seen, started, metrics, tally: Mutex::new((tally, None)), reading: Semaphore::new(READ_AT_ONCE) })
     }
 

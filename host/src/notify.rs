@@ -18,7 +18,6 @@ mod webhook;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +27,7 @@ use tokio::time::Instant;
 use crate::clock::Time;
 use crate::journal::Journal;
 use crate::look::alertmanager;
+use crate::telemetry::{Counters, Gauges, Labels, clean};
 use board::Board;
 use cursor::Cursor;
 use keeper::Keeper;
@@ -39,62 +39,47 @@ pub use message::Kind;
 pub use notice::{CALL, WHILE_ALIVE};
 pub use settings::{Hook, HookName, HookUrl, Settings, ToAlertmanager};
 
-/// What came of telling one receiver, since the server's start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stats {
-    /// `alertmanager`, or the webhook's name.
-    pub name: String,
-    /// True for a webhook.
-    pub webhook: bool,
-    /// Alerts or messages that it took.
-    pub sent: u64,
+/// What came of telling, by receiver: `alertmanager`, or a webhook's name. `/metrics` shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Alerts and messages that it took.
+    pub sent: Counters,
     /// Tries that failed.
-    pub failed: u64,
+    pub failed: Counters,
     /// What it refused as such, and was passed over: nobody was told of it this way.
-    pub skipped: u64,
+    pub refused: Counters,
     /// What is known to wait for it.
-    pub pending: u64,
-    /// When it last took anything.
-    pub last: Option<Time>,
+    pub waiting: Gauges,
 }
 
-/// The counters behind [`Stats`].
-#[derive(Debug, Default)]
-struct Counters {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    skipped: AtomicU64,
-    pending: AtomicU64,
-    last: AtomicI64,
+/// The part of one receiver in it.
+#[derive(Debug)]
+struct Tally {
+    told: Told,
+    who: Labels,
 }
 
-impl Counters {
+impl Tally {
+    fn of(told: &Told, receiver: &str) -> Self {
+        let tally = Self { told: told.clone(), who: vec![("receiver", receiver.to_owned())] };
+        // There from the beginning: what was never counted cannot be watched.
+        for counters in [&tally.told.sent, &tally.told.failed, &tally.told.refused] {
+            drop(counters.get_or_create(&tally.who));
+        }
+        tally.waiting(0);
+        tally
+    }
     fn sent(&self, count: usize) {
-        self.sent.fetch_add(count as u64, Ordering::Relaxed);
-        self.last.store(Time::now().0, Ordering::Relaxed);
-        let less = |pending: u64| Some(pending.saturating_sub(count as u64));
-        let _ = self.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.told.sent.get_or_create(&self.who).inc_by(count as u64);
     }
     fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.told.failed.get_or_create(&self.who).inc();
     }
-    fn skipped(&self, count: u64) {
-        self.skipped.fetch_add(count, Ordering::Relaxed);
+    fn refused(&self) {
+        self.told.refused.get_or_create(&self.who).inc();
     }
-    fn pending(&self, count: usize) {
-        self.pending.store(count as u64, Ordering::Relaxed);
-    }
-    fn stats(&self, name: &str, webhook: bool) -> Stats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            name: name.to_owned(),
-            webhook,
-            sent: read(&self.sent),
-            failed: read(&self.failed),
-            skipped: read(&self.skipped),
-            pending: read(&self.pending),
-            last: Some(Time(self.last.load(Ordering::Relaxed))).filter(|last| last.0 != 0),
-        }
+    fn waiting(&self, count: usize) {
+        self.told.waiting.get_or_create(&self.who).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
@@ -128,6 +113,7 @@ pub struct Notify {
     board: Arc<Board>,
     keeper: Option<Keeper>,
     webhooks: Vec<Webhook>,
+    told: Told,
 }
 
 impl Notify {
@@ -142,7 +128,7 @@ impl Notify {
         journal: &Journal,
         whom: BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
-        let board = Arc::new(Board::new(journal.clone()));
+        let (board, told) = (Arc::new(Board::new(journal.clone())), Told::default());
         let to = settings.alertmanager.clone().unwrap_or_default();
         let keeper = match manager.filter(|_| to.on) {
             None => None,
@@ -155,7 +141,7 @@ impl Notify {
                     about,
                     board: Arc::clone(&board),
                     journal: journal.clone(),
-                    counters: Arc::default(),
+                    tally: Tally::of(&told, "alertmanager"),
                 })
             }
         };
@@ -171,7 +157,7 @@ impl Notify {
                 journal: journal.clone(),
                 board: Arc::clone(&board),
                 whom: Arc::clone(&whom),
-                counters: Arc::default(),
+                tally: Tally::of(&told, hook.name.as_str()),
             });
         }
         if keeper.is_none() && webhooks.is_empty() {
@@ -179,7 +165,7 @@ impl Notify {
                 "Nobody is called when an incident escalates, beside the log: configure `alertmanager`, or `notify.webhooks`"
             );
         }
-        Ok(Self { board, keeper, webhooks })
+        Ok(Self { board, keeper, webhooks, told })
     }
 
     /// Tells until it is dropped.
@@ -195,10 +181,9 @@ impl Notify {
         tokio::join!(self.board.run(), keeper, join_all(self.webhooks.iter().map(Webhook::run)));
     }
 
-    /// What came of it so far, for each receiver.
-    pub fn stats(&self) -> Vec<Stats> {
-        let keeper = self.keeper.iter().map(|keeper| keeper.counters.stats("alertmanager", false));
-        keeper.chain(self.webhooks.iter().map(|hook| hook.counters.stats(hook.hook.name.as_str(), true))).collect()
+    /// What came of it so far.
+    pub fn told(&self) -> &Told {
+        &self.told
     }
 }
 
@@ -234,5 +219,5 @@ async fn begin(file: &Path, hook: &Hook, journal: &Journal) -> anyhow::Result<Cu
 /// This machine's name, for telling two Paramedics apart.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    crate::telemetry::clean(name.trim(), 100)
+    clean(name.trim(), 100)
 }

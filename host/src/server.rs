@@ -142,6 +142,7 @@ impl Server {
             holds,
             policies: shown,
             brakes: config.brakes.clone(),
+            told: notify.told().clone(),
         });
         let healer = Healer {
             intake: Arc::clone(&intake),

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use tracing_subscriber::EnvFilter;
 
 /// Names and values of the labels of one series in `/metrics`: the operator's and the code's words, never an alert's.
@@ -18,6 +19,9 @@ pub type Labels = Vec<(&'static str, String)>;
 
 /// Counters that differ in their labels.
 pub type Counters = Family<Labels, Counter>;
+
+/// Gauges that differ in their labels.
+pub type Gauges = Family<Labels, Gauge>;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

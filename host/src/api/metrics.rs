@@ -7,22 +7,17 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Look;
 use super::tally::Counts;
+use super::{Look, Seen};
 use crate::clock::Time;
 use crate::decide::sandbox::WASMTIME;
-use crate::journal::Pulse;
-use crate::receive::intake::Intake;
-use crate::telemetry::Labels;
+use crate::telemetry::Gauges;
 
 /// What kind of text it is.
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-type Gauges = Family<Labels, Gauge>;
 
 /// The names, and how it was at the last look.
 #[derive(Debug)]
@@ -41,12 +36,18 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub fn new(counts: &Counts, pulse: &Pulse, intake: &Intake, policies: &[super::policies::Shown], started: Time) -> Self {
+    pub fn new(counts: &Counts, seen: &Seen, started: Time) -> Self {
+        let Seen { intake, policies, told, .. } = seen;
+        let pulse = seen.journal.pulse();
         let mut registry = Registry::default();
         of_the_journal(&mut registry, counts);
         let r = &mut registry;
         r.register("paramedic_alerts_heard", "Alerts heard, by door, whether or not they were new", intake.heard.clone());
         r.register("paramedic_alerts_not_kept", "Alerts that could not be made durable, by door", intake.not_kept.clone());
+        r.register("paramedic_told", "Alerts and messages that a receiver took", told.sent.clone());
+        r.register("paramedic_told_failed", "Tries to tell a receiver that failed", told.failed.clone());
+        r.register("paramedic_told_refused", "Messages that a receiver refused, and that were passed over", told.refused.clone());
+        r.register("paramedic_told_waiting", "Alerts and messages that wait for a receiver", told.waiting.clone());
         r.register("paramedic_journal_append_seconds", "How long an append took", pulse.appends.clone());
         r.register("paramedic_journal_appends_failed", "Appends that surely were not written", pulse.failed.clone());
         r.register("paramedic_journal_appends_unknown", "Appends that may not have been written", pulse.unknown.clone());

@@ -57,7 +57,7 @@ impl Matter {
 
 /// Holds that people are told of. The others end by themselves, or are a person's own wish about this very alert.
 pub fn is_told(rule: Rule) -> bool {
-    matches!(rule, Rule::TooOld | Rule::Halted | Rule::Unsure) || rule.word() == "storm"
+    matches!(rule, Rule::Storm | Rule::TooOld | Rule::Halted | Rule::Unsure)
 }
 
 /// An incident with what has to be told about it.

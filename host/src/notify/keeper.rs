@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::board::{AGAIN, Board};
 use super::notice::{About, Notice, body};
 use super::send::{SendError, Teller};
-use super::{Counters, LookAgain};
+use super::{LookAgain, Tally};
 use crate::alert::Labels;
 use crate::alert::own::ALIVE;
 use crate::clock::Time;
@@ -43,7 +43,7 @@ pub struct Keeper {
     /// Is it alive?
     pub journal: Journal,
     /// What came of it.
-    pub counters: Arc<Counters>,
+    pub tally: Tally,
 }
 
 /// What it was told, and when.
@@ -133,7 +133,7 @@ impl Keeper {
             .filter(|notice| told.get(&notice.labels).is_none_or(|t| t.notice != **notice || t.at.elapsed() >= EVERY - GATHER))
             .collect();
         let all: Vec<(&Notice, bool)> = due.into_iter().map(|n| (n, true)).chain(over.iter().map(|n| (n, false))).collect();
-        self.counters.pending(all.len());
+        self.tally.waiting(all.len());
         for some in all.chunks(AT_ONCE) {
             self.post(some, &mut memory.refuses, &mut memory.ahead).await?;
             for (notice, goes_on) in some {
@@ -145,7 +145,7 @@ impl Keeper {
                 }
             }
         }
-        self.counters.pending(0);
+        self.tally.waiting(0);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Keeper {
                     if refuses.begins() {
                         tracing::error!(who = self.who, name, incident, %error, "Alertmanager refuses an alert of ours: nobody is called by it");
                     }
-                    self.counters.skipped(1);
+                    self.tally.refused();
                 }
                 Err(error) => return Err(error),
                 Ok(()) => {}
@@ -177,7 +177,7 @@ impl Keeper {
         let now = Time::now();
         match self.teller.tell(body(&of(true), &of(false), Time(now.0 + *ahead)), None).await {
             Ok(theirs) => {
-                self.counters.sent(notices.len());
+                self.tally.sent(notices.len());
                 // An end that lies in its past would be taken, and nobody called.
                 if let Some(differs) = theirs.map(|theirs| theirs.0 - now.0).filter(|differs| (differs - *ahead).abs() > SKEW) {
                     *ahead = if differs.abs() > SKEW { differs } else { 0 };
@@ -185,7 +185,7 @@ impl Keeper {
                 Ok(())
             }
             Err(error) => {
-                self.counters.failed();
+                self.tally.failed();
                 Err(error)
             }
         }

@@ -172,7 +172,8 @@ impl About {
     fn group(&self, rule: Rule, policy: &str, group: &Group) -> Notice {
         let Group { count, oldest, since, why } = group;
         let (word, whom) = (rule.word(), self.whom.get(policy).map_or("", String::as_str));
-        let labels = [("rule", word.as_str()), ("policy", policy), ("escalate", whom), ("severity", "warning")];
+        let severity = if rule == Rule::Storm { "critical" } else { "warning" };
+        let labels = [("rule", word.as_str()), ("policy", policy), ("escalate", whom), ("severity", severity)];
         let incidents = if *count == 1 { "1 incident is".to_owned() } else { format!("{count} incidents are") };
         let summary = format!("{incidents} held by the rule {word} under policy {policy}: {}", clean(why, WORDS));
         let description = format!(

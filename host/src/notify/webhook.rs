@@ -18,7 +18,7 @@ use super::cursor::{self, Cursor};
 use super::message::{self, Kind, Message};
 use super::send::Teller;
 use super::settings::Hook;
-use super::{Counters, LookAgain};
+use super::{LookAgain, Tally};
 use crate::clock::Time;
 use crate::incident::{Event, Rule};
 use crate::journal::{Entry, Journal, JournalError};
@@ -52,7 +52,7 @@ pub struct Webhook {
     /// Whom each policy wants called.
     pub whom: Arc<BTreeMap<String, String>>,
     /// What came of it.
-    pub counters: Arc<Counters>,
+    pub tally: Tally,
 }
 
 impl Webhook {
@@ -96,7 +96,7 @@ impl Webhook {
     /// The next entries; `false` when there are none.
     async fn some(&self, cursor: &mut Cursor) -> Result<bool, JournalError> {
         let entries = self.journal.tail(cursor.pos, PAGE).await?;
-        self.counters.pending(entries.iter().filter(|entry| message::kind(&entry.event).is_some()).count());
+        self.tally.waiting(entries.iter().filter(|entry| message::kind(&entry.event).is_some()).count());
         for entry in &entries {
             if let Some(message) = self.message(cursor, entry).await? {
                 self.tell(&message).await;
@@ -105,7 +105,7 @@ impl Webhook {
             }
             cursor.pos = entry.pos;
         }
-        self.counters.pending(0);
+        self.tally.waiting(0);
         Ok(!entries.is_empty())
     }
 
@@ -147,11 +147,11 @@ impl Webhook {
         let (body, name) = (message.body(), self.hook.name.as_str());
         let (mut pause, mut refused, mut trouble) = (PAUSES.0, 0, LookAgain::default());
         while let Err(error) = self.teller.tell(body.clone(), Some(&message.id)).await {
-            self.counters.failed();
+            self.tally.failed();
             refused += u32::from(error.is_about_the_message());
             if refused >= REFUSED {
                 tracing::error!(name, message = message.id, %error, "A webhook refuses a message: it is passed over, and nobody is told of it this way");
-                return self.counters.skipped(1);
+                return self.tally.refused();
             }
             if trouble.begins() {
                 tracing::warn!(name, host = %self.hook.url, message = message.id, %error, "A webhook cannot be told; trying again until it can");
@@ -159,7 +159,7 @@ impl Webhook {
             tokio::time::sleep(error.after().unwrap_or(pause).max(pause)).await;
             pause = (pause * 2).min(PAUSES.1);
         }
-        self.counters.sent(1);
+        self.tally.sent(1);
         if trouble.over() {
             tracing::info!(name, "The webhook can be told again");
         }
