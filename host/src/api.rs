@@ -93,9 +93,12 @@ pub struct Api {
     started: Time,
     metrics: Metrics,
     /// Held by whoever looks; the others wait for the same answer.
-    tally: Mutex<(Tally, Option<(Instant, Arc<Look>)>)>,
+    tally: Mutex<(Tally, LastLook)>,
     reading: Semaphore,
 }
+
+/// When it was last looked, and what was seen.
+type LastLook = Option<(Instant, Arc<Look>)>;
 
 /// How it is at one moment.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What leaves the house to call people: to Alertmanager, whose routes find the right one, and to webhooks.
 //!
-//! Alertmanager is told how things stand ([`keeper`]): what is being healed, so that its page can wait; who is called, asked, or held; and
-//! that Paramedic lives. A webhook is told what happened ([`webhook`]), each entry of the journal once at least and in order. Neither can hold
+//! Alertmanager is told how things stand (`keeper`): what is being healed, so that its page can wait; who is called, asked, or held; and
+//! that Paramedic lives. A webhook is told what happened (`webhook`), each entry of the journal once at least and in order. Neither can hold
 //! up healing: both only read the journal. Absent on purpose: pagers, chats and mail of our own; message templates; receivers of answers
 //! (a person speaks at the operator's socket).
 
