@@ -7,6 +7,7 @@ use crate::engine::Patient;
 use crate::flow::labels;
 use crate::host::{Host, Setup};
 use crate::people::{id, paramedic};
+use crate::programs::reqwest_client;
 
 /// A policy that restarts that container, and may keep its log.
 fn keeping(container: &str) -> Setup {
@@ -53,6 +54,9 @@ async fn the_end_of_the_log_and_the_state_are_kept_before_the_restart_and_shown_
     let told: Value = serde_json::from_str(&told).unwrap();
     let entry = told["timeline"].as_array().unwrap().iter().find(|line| line["kind"] == "diagnosed").unwrap();
     assert!(entry["details"].as_array().unwrap().len() > 200, "{entry}");
+    // Whoever sends alerts may read there, and is not told what the container said.
+    let seen = reqwest_client().get(format!("{}/api/v1/incidents/{id}", host.url)).send().await.unwrap().text().await.unwrap();
+    assert!(seen.contains("200 of its log are not shown here") && !seen.contains("line 299"), "{seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

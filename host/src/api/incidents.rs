@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::query::{Asked, StoryAsked};
 use crate::alert::IncidentId;
 use crate::incident::timeline::{self, Line};
-use crate::incident::{Closing, Incident};
+use crate::incident::{Closing, Event, Incident};
 use crate::journal::{Journal, JournalError};
 use crate::operate::Awaiting;
 
@@ -111,7 +111,11 @@ pub(super) struct Story {
 pub(super) async fn story(journal: &Journal, id: &IncidentId, asked: &StoryAsked) -> Result<Option<Story>, JournalError> {
     let Some(incident) = fold(journal, id, u64::MAX).await? else { return Ok(None) };
     let (mut lines, mut told, mut bytes, mut next) = (Vec::new(), Vec::new(), 0, None);
-    for entry in journal.read(id, asked.after, asked.limit).await? {
+    for mut entry in journal.read(id, asked.after, asked.limit).await? {
+        // The token that reads here is the one of those who send alerts.
+        if let Event::Diagnosed { found, .. } = &mut entry.event {
+            *found = found.withheld();
+        }
         let body = json!({
             "pos": entry.pos, "seq": entry.seq, "at": entry.at.to_string(), "version": entry.version, "event": entry.event, "hash": entry.hash,
         });

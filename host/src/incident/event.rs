@@ -308,6 +308,18 @@ pub struct Diagnostics {
     pub missing: Vec<String>,
 }
 
+impl Diagnostics {
+    /// The same without the container's own words, which may hold secrets: for readers who may not read its log.
+    pub fn withheld(&self) -> Self {
+        let mut missing = self.missing.clone();
+        let (health, log) = (self.health.len(), self.log.len());
+        missing.push(format!(
+            "{health} lines of its health check and {log} of its log are not shown here; `paramedic incident show ID --diagnostics` shows them to whoever may read the data folder"
+        ));
+        Self { state: self.state.clone(), missing, ..Self::default() }
+    }
+}
+
 /// How an incident was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
