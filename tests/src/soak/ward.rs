@@ -55,7 +55,7 @@ const GROUP: &str = "paramedic.soak.group";
 
 /// Attempts per target, actions of a policy and altogether, each in so many seconds; acts at once.
 const ATTEMPTS: (usize, i64) = (3, 15);
-const POLICY_ACTIONS: [(usize, i64); 2] = [(3, 10), (8, 40)];
+const POLICY_ACTIONS: [(usize, i64); 2] = [(2, 10), (8, 40)];
 const ACTIONS: [(usize, i64); 2] = [(9, 10), (24, 40)];
 const CONCURRENT: usize = 2;
 
