@@ -93,7 +93,7 @@ pub struct Api {
     started: Time,
     metrics: Metrics,
     /// Held by whoever looks; the others wait for the same answer.
-    tally: Mutex<(Tally, Option<(Instant, Arc<Look>)>)>,
+    tally: Mutex<(Tally, Option<LastLook>)>,
     reading: Semaphore,
 }
 
@@ -149,6 +149,9 @@ struct Status<'a> {
     policies: BTreeMap<&'static str, usize>,
     journal: Option<Vitals>,
 }
+
+/// The last look, and when that was.
+type LastLook = (Instant, Arc<Look>);
 
 /// An answer other than what was asked for.
 type Refusal = Box<Response>;
