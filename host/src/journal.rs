@@ -172,9 +172,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// of what is old and closed: then [`JournalError::Compacted`] says where it goes on.
     fn tail(&self, after_pos: u64, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
 
-    /// Position of the last entry that was acknowledged; 0 when there is none.
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>>;
-
     /// All open incidents in the order of their opening.
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
 
@@ -383,7 +380,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub async fn head(&self) -> Result<u64, JournalError> {
-        self.store.head().await
+        Ok(self.store.vitals().await?.last)
     }
 
     /// Can it be written now?

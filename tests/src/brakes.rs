@@ -192,9 +192,6 @@ impl Store for Scoped {
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         unused()
     }
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
-        unused()
-    }
     fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
         unused()
     }

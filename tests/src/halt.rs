@@ -49,9 +49,6 @@ impl Store for Sick {
     fn tail(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
         sick()
     }
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
-        sick()
-    }
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         sick()
     }

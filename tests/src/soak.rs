@@ -26,7 +26,7 @@ use crate::programs::reqwest_client;
 /// Kills when nobody says another number.
 const FEW: u64 = 8;
 /// From so many kills on every brake has to have been felt: a soak that brakes nothing proves nothing about brakes.
-const MANY: u64 = 50;
+const MANY: u64 = 200;
 /// How often it is told how far it is.
 const TELL: Duration = Duration::from_secs(10);
 /// How long a server may take to be ready, on a busy machine.

@@ -109,10 +109,6 @@ impl Store for Mortal {
         self.journal.tail(after_pos, limit).boxed()
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
-        self.journal.head().boxed()
-    }
-
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         self.journal.open_incidents().boxed()
     }

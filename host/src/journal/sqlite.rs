@@ -132,10 +132,6 @@ impl Store for Sqlite {
         self.reading(move |reader| reader.tail(after_pos, limit))
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
-        self.reading(Reader::last_pos)
-    }
-
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         self.reading(Reader::open_incidents)
     }

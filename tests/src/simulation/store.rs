@@ -301,11 +301,6 @@ impl Store for Memory {
         std::future::ready(Ok(entries)).boxed()
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<u64, JournalError>> {
-        let head = self.disk().entries.last().map_or(0, |entry| entry.pos);
-        std::future::ready(Ok(head)).boxed()
-    }
-
     fn open_incidents(&self) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         let open = self.disk().incidents().filter(|incident| !incident.is_closed()).map(|incident| incident.id.clone()).collect();
         std::future::ready(Ok(open)).boxed()
