@@ -5,7 +5,7 @@
 #   1 stopped         docker stop; the policy restarts the container
 #   2 stopped again   the same right after the recovery, when Alertmanager sends no second notification
 #   3 broken config   no restart can help; the next step of the ladder is a playbook that repairs the configuration
-#   4 not granted     an alert for a container that no grant names; refused, and nothing is touched
+#   4 not granted     an alert for a container that no grant names; refused, nothing is touched, and a person is called
 #
 # Exit status 0 only if all four hold. `make demo` builds and starts everything first.
 set -euo pipefail
@@ -73,6 +73,12 @@ new_incident() {
 }
 field() { incidents | jq -r --arg id "$INCIDENT" ".[] | select(.id == \$id) | .$1"; }
 over() { [[ "$(field state)" =~ ^(closed|escalated)$ ]]; }
+# called: Alertmanager has the call for a person about this incident.
+called() {
+    CALL=$(curl -sf --max-time 2 -G --data-urlencode "filter=incident=\"$INCIDENT\"" "$ALERTMANAGER_URL/api/v2/alerts" \
+        | jq -r '.[] | select(.labels.alertname == "ParamedicEscalated") | "\(.labels.alertname) \(.labels.severity) for \(.labels.escalate): \(.annotations.summary)"')
+    [ -n "$CALL" ]
+}
 refused() { docker exec "$PARAMEDIC" paramedic incident show "$INCIDENT" | grep -qi refused; }
 
 # The engine remembers only its last 256 events, of all containers: a witness listens from the beginning.
@@ -151,8 +157,10 @@ post_alert "" || fail "Alertmanager did not take the alert"
 await 120 "an incident in the journal" new_incident "local/$BYSTANDER"
 await 120 "the refusal of $INCIDENT" refused
 [ "$(bystander)" = "$before" ] || fail "$BYSTANDER was touched: $before became $(bystander)"
+await 150 "the call for a person in Alertmanager" called
 post_alert "$(date -u +%FT%TZ)" || true # the scene is over
 timeline
+echo "  a person is called through Alertmanager: $CALL"
 echo "scene $SCENE: refused as expected"
 
 cat <<END

@@ -313,7 +313,7 @@ pub enum Ending {
     Failed,
     /// Its deadline passed; it may still have an effect.
     TimedOut,
-    /// Paramedic was stopped meanwhile: whether it took place was looked up, as far as it can be.
+    /// Paramedic was stopped meanwhile, or a person stopped it: whether it took place was looked up, as far as it can be.
     Interrupted,
 }
 

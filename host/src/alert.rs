@@ -5,6 +5,7 @@
 //! different times for one firing. Absent on purpose: trust in a given fingerprint (it is kept and shown, no more).
 
 pub mod matchers;
+pub mod own;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +57,18 @@ pub enum Via {
     Alertmanager,
     /// Paramedic listed Prometheus' alerts.
     Prometheus,
+}
+
+impl Via {
+    /// The word used in the journal and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Post => "post",
+            Self::Alertmanager => "alertmanager",
+            Self::Prometheus => "prometheus",
+        }
+    }
 }
 
 impl fmt::Display for Via {

@@ -1,14 +1,16 @@
 //! From a decision to permits, or to a refusal or a hold with the rule that says so.
 //!
 //! Two questions in a row. *May this ever be done?* Both keys (declared by the plugin, granted by the operator), names that are
-//! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, age, people,
-//! silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
+//! names, a target that is there, is one, and is not protected: a no is a refusal. *May it be done now?* Halt, holds, maintenance,
+//! age, people, silences, brakes: a no is a hold, and it is asked again. Then one append writes the intents of the whole act together with
 //! what they spend, all or none; only that commit makes a [`Permit`]. Under a policy in mode `approve` a person is asked in between,
 //! and both questions are asked again when the yes is there. Absent on purpose: any other way to a permit.
 
 mod approval;
 mod away;
 mod brakes;
+mod healthy;
+mod people;
 mod playbook;
 pub mod storm;
 
@@ -17,16 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use approval::Consent;
+use brakes::Full;
 
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
-use crate::halt;
+use crate::hold::Holds;
 use crate::incident::{Attempt, Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
 use crate::policy::brakes::{Brakes, target_key};
+use crate::policy::maintenance::Window;
 use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
 use crate::telemetry::clean;
 
@@ -115,6 +119,10 @@ pub struct Authoriser {
     pub eyes: Arc<dyn Eyes>,
     /// While this file exists nothing is done.
     pub halt_file: PathBuf,
+    /// What people hold.
+    pub holds: Holds,
+    /// Times in which nothing is done, whatever the policy.
+    pub maintenance: Vec<Window>,
     /// The global brakes.
     pub brakes: Brakes,
     /// Alerts that had been firing for longer when first seen are left to a person.
@@ -152,32 +160,32 @@ impl Authoriser {
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
-        let actions = match self.check_with(claim, consent, proposals).await {
-            Ok(checked) => actions_of(checked),
+        let checked = match self.check_with(claim, consent, proposals).await {
+            Ok(checked) => checked,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
         let calm = match self.calm(claim).await {
             Ok(calm) => calm,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
+        let spend = self.spend(claim, &checked);
+        let actions = actions_of(checked);
         let incident = claim.incident;
         let (attempt, first) = (incident.next_attempt(), incident.next_intent());
         let intents = (first..).zip(actions.iter().cloned());
         let events = intents.clone().map(|(intent, action)| Event::Intended { attempt, intent, action }).collect();
         let mut append = Append::new(incident.id.clone(), Some(incident.seq), events);
         append.spend.clone_from(&calm);
-        append.spend.extend(brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions));
+        append.spend.extend(spend);
         match journal.append(append).await? {
             Appended::Committed { .. } | Appended::Already { .. } => {
                 self.passed(claim, &calm);
                 let permit = |(intent, action)| Permit { incident: incident.id.clone(), intent, action };
                 Ok(Authorised::Permits(intents.map(permit).collect()))
             }
-            Appended::Braked { key, after, holder } => {
-                let stop = match self.storm_stop(journal, claim, &key, after).await? {
-                    Some(storm) => storm,
-                    None => self.braked(&key, after, holder.as_ref(), proposals),
-                };
+            Appended::Braked { key, limit, after, holder } => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                let stop = self.braked(journal, claim, full, proposals).await?;
                 write_stop(journal, incident, stop).await
             }
             Appended::Conflict { .. } => Ok(Authorised::Again),
@@ -228,7 +236,7 @@ impl Authoriser {
         proposals: &[Proposal],
     ) -> Result<Result<Vec<Checked>, Stop>, JournalError> {
         // Asked again and again while it is held: what costs nothing comes first here.
-        if let Err(stop) = self.halted() {
+        if let Err(stop) = self.left_alone(claim) {
             return Ok(Err(stop));
         }
         if let Some(stop) = self.before_looking(journal, claim).await? {
@@ -242,33 +250,37 @@ impl Authoriser {
             Ok(calm) => calm,
             Err(stop) => return Ok(Err(stop)),
         };
-        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
-        spend.extend(brakes::spend(&claim.policy.name, &claim.policy.brakes, &self.brakes, &actions));
+        spend.extend(self.spend(claim, &checked));
         match journal.room(&claim.incident.id, &spend).await? {
-            Some(Appended::Braked { key, after, holder }) => {
-                Ok(Err(match self.storm_stop(journal, claim, &key, after).await? {
-                    Some(storm) => storm,
-                    None => self.braked(&key, after, holder.as_ref(), proposals),
-                }))
+            Some(Appended::Braked { key, limit, after, holder }) => {
+                let full = Full { key: &key, limit, after, holder: holder.as_ref() };
+                Ok(Err(self.braked(journal, claim, full, proposals).await?))
             }
             _ => Ok(Ok(checked)),
         }
     }
 
-    fn braked(&self, key: &str, after: Option<Time>, holder: Option<&IncidentId>, proposals: &[Proposal]) -> Stop {
-        let (rule, mut message) = brakes::explain(key, &self.brakes);
-        if let Some(holder) = holder {
-            message = format!("{message} (incident {holder})");
+    fn spend(&self, claim: Claim<'_>, checked: &[Checked]) -> Vec<Spend> {
+        let actions: Vec<Action> = checked.iter().map(|checked| checked.action.clone()).collect();
+        brakes::spend(claim.policy, &self.brakes, &actions, &healthy::groups(claim.policy, &self.brakes, checked))
+    }
+
+    async fn braked(
+        &self,
+        journal: &Journal,
+        claim: Claim<'_>,
+        full: Full<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Stop, JournalError> {
+        if let Some(storm) = self.storm_stop(journal, claim, full.key, full.after).await? {
+            return Ok(storm);
         }
-        match rule {
-            Rule::AttemptsSpent => {
-                // The one about whose target it is, so that the refusal keeps that target's lock.
-                let of = |proposal: &&Proposal| key.strip_prefix("attempts:") == Some(proposal.target());
-                let proposal = proposals.iter().find(of).unwrap_or(&proposals[0]).clone();
-                Stop::Refused { proposal, rule, message }
-            }
-            _ => Stop::Held { rule, message, until: after },
-        }
+        let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
+        Ok(match rule {
+            // All proposals of one act are about one target, so the refusal keeps that target's lock.
+            Rule::AttemptsSpent => Stop::Refused { proposal: proposals[0].clone(), rule, message },
+            _ => Stop::Held { rule, message, until: full.after },
+        })
     }
 
     /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing.
@@ -280,7 +292,10 @@ impl Authoriser {
     }
 
     async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
-        self.fits(proposals)?;
+        // What the brakes never allow would be held for ever.
+        if let Some((rule, message)) = brakes::never(claim.policy, &self.brakes, proposals) {
+            return Err(Stop::Refused { proposal: proposals[0].clone(), rule, message });
+        }
         let mut checked = Vec::new();
         for proposal in proposals {
             checked.push(self.may_ever(claim, proposal).await?);
@@ -290,16 +305,6 @@ impl Authoriser {
         }
         self.may_now(claim, &checked).await?;
         Ok(checked)
-    }
-
-    /// An act that is larger than the brakes ever allow would be held for ever.
-    fn fits(&self, proposals: &[Proposal]) -> Result<(), Stop> {
-        let limit = self.brakes.actions.limit;
-        if proposals.len() <= usize::try_from(limit).unwrap_or(usize::MAX) {
-            return Ok(());
-        }
-        let message = format!("one act of {} actions is more than brakes.actions ever allows ({limit})", proposals.len());
-        Err(Stop::Refused { proposal: proposals[0].clone(), rule: Rule::HourlyLimit, message })
     }
 
     /// May this ever be done?
@@ -375,21 +380,21 @@ impl Authoriser {
 
     /// May it be done now? Cheap questions first.
     async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
-        self.halted()?;
+        self.left_alone(claim)?;
         self.too_old(claim)?;
         for container in wanted.iter().filter_map(|checked| checked.container.as_ref()) {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
-        self.silenced(claim).await
+        self.unless(claim).await?;
+        self.silenced(claim).await?;
+        self.enough_healthy(claim.policy, wanted).await
     }
 
-    /// Is everything halted?
-    ///
-    /// # Errors
-    /// The hold that says so.
-    pub fn halted(&self) -> Result<(), Stop> {
-        halt::in_the_way(&self.halt_file).map_or(Ok(()), |message| Err(Stop::held(Rule::Halted, message)))
+    /// What can be told without asking anybody.
+    fn left_alone(&self, claim: Claim<'_>) -> Result<(), Stop> {
+        self.forbidden(&claim.incident.alert.labels)?;
+        self.maintained(claim)
     }
 
     fn too_old(&self, claim: Claim<'_>) -> Result<(), Stop> {
@@ -419,7 +424,7 @@ impl Authoriser {
                     format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
                 Err(Stop::held(Rule::DeliberateStop, message))
             }
-            Err(error) => unsure(claim, &format!("whether {} was stopped on purpose", container.target), &error),
+            Err(error) => unsure(claim.policy, &format!("whether {} was stopped on purpose", container.target), &error),
         }
     }
 
@@ -427,7 +432,7 @@ impl Authoriser {
         match self.eyes.suppression(&claim.incident.alert.labels).await {
             Ok(None) => Ok(()),
             Ok(Some(hold)) => Err(Stop::Held { rule: hold.rule, message: clean(&hold.to_string(), 500), until: None }),
-            Err(error) => unsure(claim, "whether the alert is silenced", &error),
+            Err(error) => unsure(claim.policy, "whether the alert is silenced", &error),
         }
     }
 }
@@ -470,8 +475,8 @@ async fn write(journal: &Journal, append: Append) -> Result<Authorised, JournalE
 }
 
 /// What could not be found out holds, unless the policy says otherwise.
-fn unsure(claim: Claim<'_>, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
-    if claim.policy.when_unsure == WhenUnsure::Act {
+fn unsure(policy: &Policy, what: &str, error: &dyn std::error::Error) -> Result<(), Stop> {
+    if policy.when_unsure == WhenUnsure::Act {
         return Ok(());
     }
     let message = format!("it cannot be found out {what}: {} (when_unsure: act would act)", clean(&error.to_string(), 500));

@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod desk;
 mod halt;
+mod hold;
 mod incident;
 mod journal;
 mod observe;
@@ -22,10 +23,26 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::LogFormat;
 
+const EXAMPLES: &str = "Examples:
+  paramedic observe --prometheus http://localhost:9090
+  paramedic check --online
+  paramedic serve --config paramedic.yaml
+  paramedic incident list --open
+  paramedic halt --reason 'storage is being moved'
+
+Exit codes: 0 fine, 1 findings or a no, 2 could not run, 78 a configuration that the server refuses.";
+
+const HALT_EXAMPLES: &str = "Examples:
+  paramedic halt --reason 'storage is being moved'
+  paramedic halt --data /var/lib/paramedic --reason 'the server does not answer'";
+
+const RESUME_EXAMPLES: &str = "Examples:
+  paramedic resume --reason 'storage is moved'";
+
 /// The first responder of an infrastructure: alerts in, sandboxed policies decide, only what you granted is done, and it looks
 /// whether that helped. It changes nothing until a policy says `enforce`, or `approve` and a person says yes, and a grant names the target.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 110)]
+#[command(version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -51,9 +68,20 @@ enum Command {
     #[command(subcommand)]
     Incident(incident::IncidentCommand),
     /// Halt everything: no action begins until somebody resumes, also after a restart
+    #[command(after_help = HALT_EXAMPLES)]
     Halt(halt::Halt),
     /// Let actions begin again
+    #[command(after_help = RESUME_EXAMPLES)]
     Resume(halt::Resume),
+    /// Hold everything about certain alerts for a while, such as during a deployment
+    ///
+    /// Nothing begins about an alert whose labels fit all matchers, until the end comes or somebody releases it; then what was held is asked
+    /// again. It works without a running server, survives its restarts, and prints the hold's id, alone on stdout.
+    Hold(hold::Hold),
+    /// End a hold before its time
+    Release(hold::Release),
+    /// List what is held, by whom, why and until when
+    Holds(hold::ListHolds),
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -130,6 +158,9 @@ impl Command {
             Self::Incident(command) => command.run().await,
             Self::Halt(command) => command.run().await,
             Self::Resume(command) => command.run().await,
+            Self::Hold(command) => command.run().await,
+            Self::Release(command) => command.run().await,
+            Self::Holds(command) => command.run().await,
             Self::Journal(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,
@@ -149,5 +180,65 @@ impl DataArg {
             Some(data) => data.clone(),
             None => crate::config::load(&self.config.config)?.data,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Commands that print no data, with the reason.
+    const SILENT: [(&str, &str); 1] = [("serve", "what a server says is its log")];
+
+    /// Every command that does something, with its name.
+    fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+        let below = |sub: &clap::Command| leaves(sub, format!("{name} {}", sub.get_name()).trim());
+        match command.get_subcommands().filter(|sub| sub.get_name() != "help").flat_map(below).collect::<Vec<_>>() {
+            all if all.is_empty() => vec![(name.to_owned(), command.clone())],
+            all => all,
+        }
+    }
+
+    #[test]
+    fn whatever_prints_data_prints_it_for_programs_too() {
+        let all = leaves(&Cli::command(), "");
+        assert!(all.len() > 15, "only {} commands were found", all.len());
+        for (name, command) in all {
+            let has = command.get_arguments().any(|argument| argument.get_long() == Some("output"));
+            let silent = SILENT.iter().any(|(silent, _)| *silent == name);
+            assert_ne!(has, silent, "`paramedic {name}` prints data, so it takes --output json; or it belongs into SILENT");
+        }
+    }
+
+    #[test]
+    fn every_command_shows_examples_and_each_can_be_typed() {
+        for (name, command) in leaves(&Cli::command(), "").into_iter().chain([(String::new(), Cli::command())]) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  paramedic ")).map(str::trim).collect();
+            assert!(!examples.is_empty(), "`paramedic {name} --help` shows no example: give it an `after_help` with `Examples:`");
+            for example in examples {
+                assert!(example.len() <= 105, "too long for a terminal: {example}");
+                assert!(example.starts_with(format!("paramedic {name}").trim()), "not of `{name}`: {example}");
+                let typed = Cli::command().try_get_matches_from(words(example));
+                assert!(typed.is_ok(), "{example}: {}", typed.unwrap_err());
+            }
+        }
+    }
+
+    /// The words of a line as a shell sees them, as far as examples need it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted, mut open) = (vec![String::new()], false, false);
+        for c in line.chars() {
+            match c {
+                '\'' => (quoted, open) = (!quoted, true),
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        assert!(!quoted && (open || !line.contains('\'')), "a quote is missing: {line}");
+        words
     }
 }

@@ -107,6 +107,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Writes a length of time as [`parse_duration`] reads it: `30s`, `1h30m`.
+pub fn spell_duration(length: Duration) -> String {
+    let mut left = length.as_millis();
+    let mut text = String::new();
+    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if left >= millis {
+            text.push_str(&format!("{}{unit}", left / millis));
+            left %= millis;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// Prints a length of time for people, to the most telling unit: `420 ms`, `12.3 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn print_duration(length: Duration) -> String {
     let ms = length.as_millis();
@@ -126,6 +139,32 @@ pub fn print_duration(length: Duration) -> String {
 /// When it is no text, or no length of time.
 pub fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// A length of time in a configuration that is also shown, for `#[serde(with = ...)]`.
+pub mod spelt {
+    use std::time::Duration;
+
+    pub use super::duration as deserialize;
+
+    /// Writes it as it is read.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: serde::Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::spell_duration(*length))
+    }
+
+    /// The same for a field that may be left out.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn optional<S: serde::Serializer>(length: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => serialize(length, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 /// Like [`duration`], for a field that may be left out.

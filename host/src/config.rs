@@ -22,9 +22,11 @@ use crate::look::http::LookError;
 use crate::look::prometheus::{self, Prometheus};
 use crate::look::sight::Sources;
 use crate::look::{docker, inventory, targets};
+use crate::notify;
 use crate::operate;
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
+use crate::policy::maintenance::Window;
 use crate::receive::auth;
 pub use problem::{ConfigError, Problem};
 use yaml::Source;
@@ -57,10 +59,14 @@ pub struct Config {
     pub auth: auth::Settings,
     /// Where people are listened to.
     pub operator: operate::Settings,
+    /// Whom to tell.
+    pub notify: notify::Settings,
     /// What makes two alerts the same.
     pub identity: Identity,
     /// How often and how much at once may be done.
     pub brakes: Brakes,
+    /// Times that come again, in which nothing is done about certain alerts.
+    pub maintenance: Vec<Window>,
     /// How often it is asked what fires.
     pub poll: Poll,
     /// An alert that had been firing for longer when it was first seen is left to a person.
@@ -89,8 +95,10 @@ impl Default for Config {
             targets: targets::Rules::default(),
             auth: auth::Settings::default(),
             operator: operate::Settings::default(),
+            notify: notify::Settings::default(),
             identity: Identity::default(),
             brakes: Brakes::default(),
+            maintenance: Vec::new(),
             poll: Poll::default(),
             max_age: Duration::from_secs(15 * 60),
             // Three times Alertmanager's default `repeat_interval`.
@@ -136,6 +144,8 @@ pub struct LoadedPolicy {
     pub file: PathBuf,
     /// What it says.
     pub policy: Policy,
+    /// The same as it was written, for showing it: what is new in a policy needs nothing there.
+    pub written: serde_json::Value,
 }
 
 /// Reads `paramedic.yaml` alone.
@@ -216,7 +226,8 @@ impl Config {
             self.prometheus.as_mut().and_then(|prometheus| prometheus.bearer_token_file.as_mut()),
             self.alertmanager.as_mut().and_then(|alertmanager| alertmanager.bearer_token_file.as_mut()),
         ];
-        for path in always.into_iter().chain(named.into_iter().flatten()) {
+        let hooks = self.notify.webhooks.iter_mut().filter_map(|hook| hook.bearer_token_file.as_mut());
+        for path in always.into_iter().chain(named.into_iter().flatten()).chain(hooks) {
             *path = folder.join(&*path);
         }
         self.ansible = self.ansible.take().map(|ansible| ansible.relative_to(folder));
@@ -252,7 +263,11 @@ fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
     let source = Source::open(file)?;
     let policy: Policy = source.read()?;
     let problems = check::policy(&source, &policy);
-    if problems.is_empty() { Ok((source, LoadedPolicy { file: file.to_owned(), policy })) } else { Err(problems) }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let written = source.read()?;
+    Ok((source, LoadedPolicy { file: file.to_owned(), policy, written }))
 }
 
 fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

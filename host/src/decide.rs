@@ -20,10 +20,15 @@ use plugin::Judge;
 use question::Brief;
 use sandbox::Sandbox;
 
+use crate::alert::Labels;
 use crate::clock::Time;
 use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
 use crate::journal::Journalled;
 use crate::policy::Policy;
+use crate::telemetry::clean;
+
+/// So many policies are named when none of them matches.
+const MOST_EXPLAINED: usize = 3;
 
 /// A policy with its plugin, ready to be asked.
 #[derive(Clone, Debug)]
@@ -70,6 +75,21 @@ impl Decider {
         self.policies.iter().find(|loaded| loaded.policy.name == name)
     }
 
+    /// Which matcher of which policy keeps these labels away, for the first few; empty when nothing does.
+    pub fn why_unmatched(&self, labels: &Labels) -> String {
+        let why = |loaded: &Loaded| {
+            let matcher = loaded.policy.matchers.first_mismatch(labels)?;
+            Some(format!("{} wants {}", clean(&loaded.policy.name, 100), matcher.against(labels)))
+        };
+        let all: Vec<String> = self.policies.iter().filter_map(why).collect();
+        let (few, more) = all.split_at(all.len().min(MOST_EXPLAINED));
+        match (few, more.len()) {
+            ([], _) => String::new(),
+            (few, 0) => format!(": {}", few.join("; ")),
+            (few, more) => format!(": {}; and {more} more, which `paramedic ask --tree` tells", few.join("; ")),
+        }
+    }
+
     /// Asks whoever has to be asked. The last answer is the one that counts, if any does.
     pub async fn decide(&self, question: &Journalled<Question>) -> Vec<Answer> {
         self.rehearse(question.value(), question.at()).await
@@ -102,6 +122,12 @@ impl Decider {
             answers.push(answer);
         }
         answers
+    }
+
+    /// What this policy alone would answer, whoever else there is. Nothing can follow from it.
+    pub async fn ask_alone(loaded: &Loaded, question: &Question, now: Time) -> Answer {
+        let Loaded { policy, plugin } = loaded;
+        ask(policy, policy.mode, &**plugin, brief(question, now, policy.settings.clone())).await
     }
 
     /// The owner answers with the plugin it had when it took the incident; the mode is that of today's file.

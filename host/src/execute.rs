@@ -21,7 +21,7 @@ use crate::incident::{Event, Incident, Phase};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
 use crate::look::{Eyes, inventory};
-use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key, target_key};
+use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key};
 
 /// The hands: all that ever changes the world goes through here, so that a simulated world can stand behind it.
 pub trait Hands: fmt::Debug + Send + Sync {
@@ -33,6 +33,9 @@ pub trait Hands: fmt::Debug + Send + Sync {
 
     /// Finds out how the run of this name ended, which was begun before this server started. Runs nothing.
     fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome>;
+
+    /// Ends everything that belongs to the run of this name, for this reason, and says how far it had come. Runs nothing.
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome>;
 }
 
 /// The real hands: the operator's engines and `ansible-playbook`.
@@ -64,6 +67,10 @@ impl Hands for RealHands {
             None => std::future::ready(ansible::unconfigured()).boxed(),
         }
     }
+
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome> {
+        ansible::end(&self.runs, run, why).boxed()
+    }
 }
 
 /// Who carries out what is permitted.
@@ -78,33 +85,65 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Carries out what is permitted. `incident` is the incident as of the append that made the permit. Whether everything is halted is
-    /// asked once more behind `begun`: writing takes a moment, and who halted in it was told that nothing begins any more.
+    /// Carries out what is permitted. `incident` is the incident as of the append that made the permit. Why it must not begin, if so, is
+    /// asked once more behind `begun`: writing takes a moment, and who halted in it was told that nothing begins any more. `stop` comes
+    /// back when a person wants it ended, with who and why: a playbook is, and a call to an engine cannot be.
     ///
     /// # Errors
     /// When the journal cannot be written. Was that before `begun`, nothing was done.
-    pub async fn execute(&self, permit: Permit, incident: &Incident, halted: impl Fn() -> bool) -> Result<(), JournalError> {
+    pub async fn execute(
+        &self,
+        permit: Permit,
+        incident: &Incident,
+        forbidden: impl Fn() -> Option<String>,
+        stop: impl Future<Output = String>,
+    ) -> Result<(), JournalError> {
         let begun = Append::new(permit.incident().clone(), None, vec![Event::Begun { intent: permit.intent() }]);
         self.write(begun).await?;
+        // Who stopped it before this line was told that what had not begun does not begin.
+        let stopped = self.journal.incident(permit.incident()).await?.and_then(|now| now.stopped().map(str::to_owned));
+        let forbidden = forbidden().or(stopped);
         let outcome = match permit.action() {
-            _ if halted() => untouched("everything was halted; nothing was done"),
+            _ if forbidden.is_some() => untouched(forbidden.as_deref().unwrap_or_default()),
             action @ Action::Docker { .. } => {
                 let within = docker::deadline(&*self.eyes, action).await;
                 docker::carry(&*self.eyes, &*self.hands, action, within).await
             }
-            action @ Action::Playbook { .. } => self.hands.playbook(&run_id(incident, permit.intent()), action).await,
+            action @ Action::Playbook { .. } => {
+                let run = run_id(incident, permit.intent());
+                self.until_stopped(&run, self.hands.playbook(&run, action), stop).await
+            }
         };
         self.end(incident, permit.intent(), permit.action(), outcome).await
     }
 
-    /// Finds out how an intent ended that was begun before this server started, and writes that down.
+    /// Waits for a playbook until it has ended, or a person wants it ended.
+    async fn until_stopped(&self, run: &str, playbook: BoxFuture<'_, Outcome>, stop: impl Future<Output = String>) -> Outcome {
+        let why = tokio::select! {
+            outcome = playbook => return outcome,
+            why = stop => why,
+        };
+        self.hands.end_playbook(run, &why).await
+    }
+
+    /// Finds out how an intent ended that was begun before this server started, and writes that down. `stop` as for [`Self::execute`].
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub async fn find_out(&self, incident: &Incident, intent: u32, action: &Action, begun_at: Time) -> Result<(), JournalError> {
+    pub async fn find_out(
+        &self,
+        incident: &Incident,
+        intent: u32,
+        action: &Action,
+        begun_at: Time,
+        stop: impl Future<Output = String>,
+    ) -> Result<(), JournalError> {
         let outcome = match action {
             Action::Docker { .. } => docker::find_out(&*self.eyes, action, begun_at).await,
-            Action::Playbook { .. } => self.hands.find_playbook(&run_id(incident, intent), begun_at).await,
+            Action::Playbook { .. } => {
+                let run = run_id(incident, intent);
+                self.until_stopped(&run, self.hands.find_playbook(&run, begun_at), stop).await
+            }
         };
         self.end(incident, intent, action, outcome).await
     }
@@ -116,7 +155,7 @@ impl Executor {
     pub async fn cancel(&self, incident: &Incident, intent: u32, why: &str) -> Result<(), JournalError> {
         let event = Event::Cancelled { intent, message: why.to_owned() };
         let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
-        append.release = given_back(incident, &event);
+        give_back(incident, &event, &mut append);
         self.write(append).await
     }
 
@@ -125,7 +164,7 @@ impl Executor {
         let event = Event::Ended { intent, outcome };
         let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
         append.stamp = vec![cooldown_key(action)];
-        append.release = given_back(incident, &event);
+        give_back(incident, &event, &mut append);
         self.write(append).await
     }
 
@@ -138,7 +177,7 @@ impl Executor {
 }
 
 fn untouched(why: &str) -> Outcome {
-    Outcome { ending: Ending::Failed, message: why.to_owned(), touched: false, output: Vec::new() }
+    Outcome { ending: Ending::Failed, message: format!("nothing was done: {why}"), touched: false, output: Vec::new() }
 }
 
 /// Name of a playbook's run folder and of the mark that its processes carry.
@@ -146,24 +185,17 @@ fn run_id(incident: &Incident, intent: u32) -> String {
     format!("{}-{intent}", incident.id)
 }
 
-/// The locks that are given back with this event: none while the act goes on; those of acting when it is over; the targets' too
-/// when there is nothing to look at.
-fn given_back(incident: &Incident, event: &Event) -> Vec<String> {
+/// The locks that are given back with this event: none while the act goes on; those of acting when it is over; all of them, those of
+/// target and groups too, when there is nothing to look at, or a person stopped it.
+fn give_back(incident: &Incident, event: &Event, append: &mut Append) {
     let mut after = incident.clone();
     after.apply(incident.seq + 1, Time::now(), event);
-    let mut keys = Vec::new();
-    if matches!(after.phase, Phase::Acting) {
-        return keys;
+    match after.phase {
+        Phase::Acting => {}
+        Phase::Verifying(_) => {
+            append.release.extend(incident.owner.as_ref().map(|owner| policy_key(&owner.policy)));
+            append.release.push(ALL_KEY.to_owned());
+        }
+        _ => append.release_all = true,
     }
-    keys.extend(incident.owner.as_ref().map(|owner| policy_key(&owner.policy)));
-    keys.push(ALL_KEY.to_owned());
-    if matches!(after.phase, Phase::Verified(_)) {
-        keys.extend(targets_of(incident));
-    }
-    keys
-}
-
-/// The target locks of the last attempt.
-pub fn targets_of(incident: &Incident) -> Vec<String> {
-    incident.attempts.last().into_iter().flat_map(|attempt| &attempt.intents).map(|i| target_key(i.action.target())).collect()
 }

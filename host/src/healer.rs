@@ -22,11 +22,13 @@ use tracing::{error, info, warn};
 use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
 use crate::alert::{IncidentId, Status};
 use crate::authorise::storm::arrival;
-use crate::authorise::{Authorised, Authoriser, Claim, Permit};
+use crate::authorise::{Authorised, Authoriser, Claim, Permit, Stop};
 use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
-use crate::execute::{Executor, targets_of};
-use crate::incident::{Answer, Closing, Decision, Event, Incident, Progress, Rule, Step, TargetView, Trigger, Verdict};
+use crate::execute::Executor;
+use crate::incident::{
+    Answer, Closing, Decision, Diagnostics, Event, Incident, Progress, Rule, Step, TargetView, Trigger, Verdict,
+};
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
 use crate::look::sight::{Fires, Sight};
@@ -50,6 +52,12 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// So many timers that are due are looked at in one sweep.
 const AT_ONCE: usize = 256;
+
+/// For keeping what an action may destroy; a repair waits for it.
+const DIAGNOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is read whether a person wants stopped what is under way.
+const READ_STOP: Duration = Duration::from_secs(5);
 
 /// How often it is looked again whether an alert is gone, when an answer hangs on it.
 const LOOK_SOON: Duration = Duration::from_secs(2);
@@ -171,10 +179,11 @@ impl Healer {
         match incident.next() {
             Step::Ask(trigger) => self.ask(&incident, trigger).await?,
             Step::Authorise(proposals) => self.authorise(&incident, &proposals, permits, news).await?,
-            Step::Carry(intent) => self.carry(&incident, intent, permits).await?,
-            Step::FindOut(intent) => self.find_out(&incident, intent).await?,
+            Step::Carry(intent) => self.carry(&incident, intent, permits, news).await?,
+            Step::FindOut(intent) => self.find_out(&incident, intent, news).await?,
             Step::Cancel(intent) => {
-                self.executor.cancel(&incident, intent, "an earlier action of this attempt did not succeed").await?
+                let why = incident.stopped().unwrap_or("an earlier action of this attempt did not succeed");
+                self.executor.cancel(&incident, intent, why).await?
             }
             Step::Verify { attempt, since } => self.verify(&incident, attempt, since).await?,
             Step::ClearOr(trigger) => self.clear_or_ask(&incident, trigger, news).await?,
@@ -211,12 +220,12 @@ impl Healer {
             log_answer(incident, answer);
         }
         let mut events: Vec<Event> = answers.iter().cloned().map(Event::Decided).collect();
-        events.extend(untaken(incident, &answers));
+        events.extend(untaken(incident, &answers, &self.decider));
         // Behind whatever was heard meanwhile: the answers are true all the same, and authorisation reads again.
         let mut append = Append::new(incident.id.clone(), None, events);
         if let Some(taken) = taker(incident, &answers).and_then(|name| self.decider.policy(name)) {
             let targets = &question.value().targets;
-            (append.newcomers, append.hold) = arrival(&taken.policy, &self.authoriser.brakes, incident, targets);
+            (append.newcomers, append.mark) = arrival(&taken.policy, &self.authoriser.brakes, incident, targets);
         }
         self.write(append).await
     }
@@ -279,18 +288,79 @@ impl Healer {
         self.escalate(incident, message).await
     }
 
-    async fn carry(&self, incident: &Incident, intent: u32, permits: &mut Permits) -> Result<(), JournalError> {
+    async fn carry(&self, incident: &Incident, intent: u32, permits: &mut Permits, news: &Notify) -> Result<(), JournalError> {
         let Some(permit) = permits.remove(&intent) else {
             return self.executor.cancel(incident, intent, "Paramedic was stopped before it began").await;
         };
-        if self.authoriser.halted().is_err() {
-            return self.executor.cancel(incident, intent, "everything was halted before it began").await;
+        let labels = &incident.alert.labels;
+        let forbidden = || match self.authoriser.forbidden(labels) {
+            Err(Stop::Held { message, .. } | Stop::Refused { message, .. }) => Some(message),
+            Ok(()) => None,
+        };
+        if forbidden().is_none() {
+            self.diagnose(incident, &permit).await;
+        }
+        if let Some(why) = forbidden() {
+            return self.executor.cancel(incident, intent, &why).await;
+        }
+        if let Err(why) = self.still_enough(incident, permit.action()).await {
+            return self.executor.cancel(incident, intent, &format!("before it began: {why}")).await;
         }
         info!(incident = %incident.id, action = %permit.action(), "Acting");
-        self.executor.execute(permit, incident, || self.authoriser.halted().is_err()).await
+        self.executor.execute(permit, incident, forbidden, self.stop_asked(&incident.id, news)).await
     }
 
-    async fn find_out(&self, incident: &Incident, number: u32) -> Result<(), JournalError> {
+    /// Why too few others would stay healthy without its target, if so; it was enough when it was allowed.
+    async fn still_enough(&self, incident: &Incident, action: &Action) -> Result<(), String> {
+        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
+        let Some(loaded) = policy else { return Ok(()) };
+        match self.authoriser.still_enough(&loaded.policy, action).await {
+            Err(Stop::Held { message, .. } | Stop::Refused { message, .. }) => Err(message),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Keeps what the action may destroy, where its policy grants that. Whatever goes wrong with it is noted, and hinders nothing.
+    async fn diagnose(&self, incident: &Incident, permit: &Permit) {
+        let Some((loaded, _)) = self.owner(incident).await else { return };
+        let (grants, target) = (&loaded.policy.grants, permit.action().target());
+        if grants.docker.logs.is_empty() {
+            return;
+        }
+        let look = async {
+            let Ok(Some(container)) = self.eyes.container(target).await else { return None };
+            if !grants.allows_logs(target, &container.labels) {
+                return None;
+            }
+            Some(self.eyes.diagnostics(&container).await)
+        };
+        let found = match tokio::time::timeout(DIAGNOSE_WITHIN, look).await {
+            Ok(None) => return,
+            Ok(Some(found)) => found,
+            Err(_) => {
+                let why = format!("the engine did not tell it within {} s", DIAGNOSE_WITHIN.as_secs());
+                Diagnostics { missing: vec![why], ..Diagnostics::default() }
+            }
+        };
+        let event = Event::Diagnosed { intent: permit.intent(), found };
+        if let Err(error) = self.write(Append::new(incident.id.clone(), None, vec![event])).await {
+            warn!(incident = %incident.id, %error, "What was kept before an action could not be written down");
+        }
+    }
+
+    /// Comes back when a person wants stopped what is under way, with who and why. Whoever writes that tells; should nobody, it is read.
+    async fn stop_asked(&self, id: &IncidentId, news: &Notify) -> String {
+        loop {
+            if let Ok(Some(incident)) = self.journal.incident(id).await
+                && let Some(why) = incident.stopped()
+            {
+                return why.to_owned();
+            }
+            let _ = tokio::time::timeout(READ_STOP, news.notified()).await;
+        }
+    }
+
+    async fn find_out(&self, incident: &Incident, number: u32, news: &Notify) -> Result<(), JournalError> {
         let Some((action, begun)) = incident.intent(number).and_then(|intent| match intent.progress {
             Progress::Begun(at) => Some((&intent.action, at)),
             _ => None,
@@ -298,7 +368,7 @@ impl Healer {
             return Ok(());
         };
         warn!(incident = %incident.id, %action, "It was begun before this server started: finding out how it ended");
-        self.executor.find_out(incident, number, action, begun).await
+        self.executor.find_out(incident, number, action, begun, self.stop_asked(&incident.id, news)).await
     }
 
     async fn verify(&self, incident: &Incident, attempt: u32, since: Time) -> Result<(), JournalError> {
@@ -317,7 +387,7 @@ impl Healer {
         };
         info!(incident = %incident.id, verdict = verdict.word(), %message, "Looked whether it helped");
         let mut append = Append::new(incident.id.clone(), None, vec![Event::Verified { attempt, verdict, message }]);
-        append.release = targets_of(incident);
+        append.release_all = true;
         self.write(append).await
     }
 
@@ -416,7 +486,7 @@ fn tried(incident: &Incident) -> Vec<String> {
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
-fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
+fn untaken(incident: &Incident, answers: &[Answer], decider: &Decider) -> Option<Event> {
     let may_act = || answers.iter().filter(|answer| answer.mode.takes());
     let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {
@@ -426,12 +496,12 @@ fn untaken(incident: &Incident, answers: &[Answer]) -> Option<Event> {
         return Some(Event::Escalated { message: format!("policy {policy} could not decide: {why}") });
     }
     let message = match (incident.owner.is_some(), may_act().next().is_some(), answers.is_empty()) {
-        (true, _, _) => "its policy does not want it any more",
-        (_, true, _) => "every policy that matches it and may act passed",
-        (_, _, false) => "only policies in mode observe match it",
-        _ => "no policy matches it",
+        (true, _, _) => "its policy does not want it any more".to_owned(),
+        (_, true, _) => "every policy that matches it and may act passed".to_owned(),
+        (_, _, false) => "only policies in mode observe match it".to_owned(),
+        _ => format!("no policy matches it{}", decider.why_unmatched(&incident.alert.labels)),
     };
-    Some(Event::Unclaimed { message: message.to_owned() })
+    Some(Event::Unclaimed { message })
 }
 
 fn closing_words(incident: &Incident) -> String {

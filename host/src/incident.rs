@@ -5,6 +5,7 @@
 //! ([`Incident::allows`]); the healer does it and writes down what came of it. Absent on purpose: clocks, waiting, any doing.
 
 mod event;
+pub mod filter;
 mod life;
 pub mod timeline;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use crate::action::{Action, Ending, Outcome, Proposal};
 use crate::alert::{Alert, IncidentId, Status, Via};
 use crate::clock::Time;
-pub use event::{Answer, Closing, Decision, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
+pub use event::{Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
 pub use life::{Due, Step};
 
 /// How far one intent has come.
@@ -56,6 +57,8 @@ pub struct Attempt {
     pub refused: Vec<(Proposal, Rule, String)>,
     /// What looking again said.
     pub verdict: Option<Verdict>,
+    /// Who wanted it stopped, and why.
+    pub stopped: Option<String>,
 }
 
 impl Attempt {
@@ -130,6 +133,10 @@ pub enum Phase {
     /// Over.
     Closed(Closing),
 }
+
+/// Every word that [`Incident::state`] gives; a test of the house compares the two.
+pub const STATES: [&str; 10] =
+    ["fired", "deciding", "awaiting-approval", "held", "acting", "verifying", "waiting", "watching", "escalated", "closed"];
 
 /// One alert's story so far.
 #[derive(Clone, Debug)]
@@ -235,9 +242,15 @@ impl Incident {
                 self.attempt(*attempt, at).intents.push(intent);
                 self.phase = Phase::Acting;
             }
+            Event::Diagnosed { .. } => {}
             Event::Begun { intent } => self.progress(*intent, at, Progress::Begun(at)),
             Event::Ended { intent, outcome } => self.progress(*intent, at, Progress::Ended(outcome.clone())),
             Event::Cancelled { intent, message } => self.progress(*intent, at, Progress::Cancelled(message.clone())),
+            Event::Stopped { by, message } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.stopped = Some(format!("{by} stopped it: {message}"));
+                }
+            }
             Event::Verified { verdict, .. } => {
                 if let Some(attempt) = self.attempts.last_mut() {
                     attempt.verdict = Some(*verdict);
@@ -286,8 +299,15 @@ impl Incident {
 
     fn attempt(&mut self, number: u32, at: Time) -> &mut Attempt {
         if self.attempts.last().is_none_or(|a| a.number != number) {
-            let attempt =
-                Attempt { number, started_at: at, ended_at: at, intents: Vec::new(), refused: Vec::new(), verdict: None };
+            let attempt = Attempt {
+                number,
+                started_at: at,
+                ended_at: at,
+                intents: Vec::new(),
+                refused: Vec::new(),
+                verdict: None,
+                stopped: None,
+            };
             self.attempts.push(attempt);
         }
         let last = self.attempts.len() - 1;
@@ -302,7 +322,15 @@ impl Incident {
         let over = |i: &Intent| matches!(i.progress, Progress::Ended(_) | Progress::Cancelled(_));
         if attempt.intents.iter().all(over) {
             attempt.ended_at = at;
-            self.phase = if attempt.failed_cleanly() { Phase::Verified(Verdict::NotHealed) } else { Phase::Verifying(at) };
+            self.phase = match &attempt.stopped {
+                // It is that person's from now on: nothing is looked at, asked or tried before a retry.
+                Some(who) => Phase::Escalating(format!(
+                    "{who}; nothing further is done, and `paramedic incident retry {} --reason ...` lets its policy go on",
+                    self.id
+                )),
+                None if attempt.failed_cleanly() => Phase::Verified(Verdict::NotHealed),
+                None => Phase::Verifying(at),
+            };
         }
     }
 
@@ -321,6 +349,12 @@ impl Incident {
         self.attempts.iter().flat_map(|a| &a.intents).find(|i| i.number == number)
     }
 
+    /// Who wants what is under way stopped, and why, if somebody does.
+    pub fn stopped(&self) -> Option<&str> {
+        let attempt = self.attempts.last().filter(|_| self.phase == Phase::Acting)?;
+        attempt.stopped.as_deref()
+    }
+
     /// True once it is over.
     pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed(_))
@@ -331,8 +365,12 @@ impl Incident {
         if let Phase::Closed(how) = self.phase { Some(how) } else { None }
     }
 
-    /// Where it stands, in one word for people and programs: `fired`, `deciding`, `awaiting-approval`, `held`, `acting`,
-    /// `verifying`, `waiting`, `watching`, `escalated`, `closed`.
+    /// How it stands in a list: how it ended, or else where it is.
+    pub fn standing(&self) -> &'static str {
+        self.closing().map_or(self.state(), Closing::word)
+    }
+
+    /// Where it stands, in one word for people and programs; one of [`STATES`].
     pub fn state(&self) -> &'static str {
         match &self.phase {
             Phase::Due(_) => "fired",

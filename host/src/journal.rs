@@ -10,6 +10,7 @@ pub mod brakes;
 mod chain;
 pub mod entry;
 mod export;
+mod pulse;
 pub mod replay;
 mod settings;
 mod sqlite;
@@ -27,6 +28,7 @@ use crate::incident::Incident;
 
 pub use append::{Append, Appended, Draft, LONGEST_WINDOW, Spend};
 pub use entry::Entry;
+pub use pulse::Pulse;
 pub use settings::{Keep, Settings};
 pub use sqlite::{Compacted, Pin, Reader, backup, compact};
 use storm::Storm;
@@ -88,6 +90,30 @@ pub struct Listed {
     pub id: IncidentId,
     /// True until it is closed.
     pub open: bool,
+}
+
+/// An incident in the order of opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Which.
+    pub id: IncidentId,
+    /// Position of its first entry.
+    pub pos: u64,
+}
+
+/// How a store is doing, for those who watch over it. Nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Vitals {
+    /// Position of the first entry that is kept.
+    pub first: u64,
+    /// Position of the last entry; 0 when there is none.
+    pub last: u64,
+    /// What it takes on the disk.
+    pub bytes: u64,
+    /// Reads that wait for their turn.
+    pub reads_waiting: usize,
+    /// Appends that wait for theirs.
+    pub appends_waiting: usize,
 }
 
 /// A time in which nobody kept this journal: the server was down or its machine slept, or this is a copy that was put back.
@@ -163,6 +189,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`Draft::timer`] last said, written in the same append.
     fn due(&self, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
 
+    /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>>;
+
+    /// How it is doing.
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>>;
+
     /// The last storm among the newcomers of this key, over or not.
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>>;
 
@@ -177,6 +209,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Journal {
     store: Arc<dyn Store>,
+    pulse: Arc<Pulse>,
 }
 
 impl Journal {
@@ -197,9 +230,17 @@ impl Journal {
         Ok(Self::on(Arc::new(sqlite::Sqlite::open(dir, settings)?)))
     }
 
+    /// Opens the SQLite journal of this folder for reading, also while a server writes it: every append is refused.
+    ///
+    /// # Errors
+    /// [`JournalError::Open`] when there is none, or it cannot be read.
+    pub fn read_only(dir: &Path) -> Result<Self, JournalError> {
+        Ok(Self::on(Arc::new(sqlite::Sqlite::read_only(dir)?)))
+    }
+
     /// A journal on this store.
     pub fn on(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, pulse: Arc::default() }
     }
 
     /// How many times this journal was opened for writing, this time included; every append is fenced by it.
@@ -212,7 +253,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::NotDone`] when it surely was not written, [`JournalError::Unknown`] when that cannot be told.
     pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
-        self.store.append(append).await
+        self.pulse.take(self.store.append(append)).await
+    }
+
+    /// How long appends took, and how many failed, since this was opened.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Appends, and hands back `value` as proof that this was acknowledged; or the refusal.
@@ -300,6 +346,22 @@ impl Journal {
         self.store.tail(after_pos, limit).await
     }
 
+    /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn list(&self, before: u64, open_only: bool, limit: usize) -> Result<Vec<Opened>, JournalError> {
+        self.store.list(before, open_only, limit).await
+    }
+
+    /// How it is doing.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn vitals(&self) -> Result<Vitals, JournalError> {
+        self.store.vitals().await
+    }
+
     /// The last storm among the newcomers of this key, over or not.
     ///
     /// # Errors
@@ -311,6 +373,14 @@ impl Journal {
     /// The times in which nobody kept this journal, the oldest first: short ones and those of long ago are left out.
     pub fn away(&self) -> Vec<Away> {
         self.store.away()
+    }
+
+    /// Position of the last entry; 0 when there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn head(&self) -> Result<u64, JournalError> {
+        Ok(self.store.vitals().await?.last)
     }
 
     /// Can it be written now?

@@ -18,7 +18,7 @@
 //!    passes is an outcome, not a hang.
 //! 7. A broken plugin harms only its own decision: it cannot crash, stall, starve or read anything of the host or of another plugin.
 //! 8. An empty, ambiguous, changed or protected target means do nothing and say so.
-//! 9. Never act against a person: silences, inhibitions, deliberate stops and halt win over every policy.
+//! 9. Never act against a person: silences, inhibitions, deliberate stops, holds, `unless`, maintenance and halt win over every policy.
 //! 10. Only a positive observation is called healed.
 
 // The ground floor: words that every room uses.
@@ -30,8 +30,9 @@ pub mod policy;
 pub mod shutdown;
 pub mod telemetry;
 
-// The stop, the record, and the eyes: what can be read of the world, never changed.
+// The stops, the record, and the eyes: what can be read of the world, never changed.
 pub mod halt;
+pub mod hold;
 pub mod journal;
 pub mod look;
 
@@ -53,6 +54,9 @@ pub mod verify;
 // Who knows that order, and where people say what shall be done.
 pub mod healer;
 pub mod operate;
+
+// What leaves the house to call people.
+pub mod notify;
 
 // Who gathers the settings, puts the rooms together and shows them.
 pub mod api;

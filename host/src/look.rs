@@ -20,7 +20,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::action::{ContainerId, DockerHost, InventoryHost, Target};
 use crate::alert::Labels;
-use crate::incident::Rule;
+use crate::incident::{Diagnostics, Rule};
 use alertmanager::Hold;
 use docker::{Container, Engines, LookError};
 use sight::Sources;
@@ -36,11 +36,25 @@ pub trait Eyes: fmt::Debug + Send + Sync {
     /// The container of exactly this full id, whatever it is called now; `None` if there is none.
     fn by_id<'a>(&'a self, host: &'a DockerHost, id: &'a ContainerId) -> BoxFuture<'a, Result<Option<Container>, LookError>>;
 
+    /// All containers of this host with this label, running or not.
+    fn labelled<'a>(
+        &'a self,
+        host: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>>;
+
     /// All containers of this host with their labels, running or not: to know how large a group is.
     fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>>;
 
     /// How one can tell that a person stopped this container; `None` if it runs or ended on its own.
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>>;
+
+    /// What an action about this container may destroy, as far as it can be had within a few seconds.
+    fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics>;
+
+    /// What this PromQL expression finds now, in words; `None` when it has no result.
+    fn finds<'a>(&'a self, promql: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>>;
 
     /// Whether a person wants the alert with these labels left alone now.
     fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>>;
@@ -82,12 +96,40 @@ impl Eyes for World {
         self.engines.by_id(host, id).boxed()
     }
 
+    fn labelled<'a>(
+        &'a self,
+        host: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        self.engines.labelled(host, label, value).boxed()
+    }
+
     fn containers<'a>(&'a self, host: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
         self.engines.all(host).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         self.engines.deliberately_stopped(container).boxed()
+    }
+
+    fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        self.engines.diagnostics(&container.target.host, &container.id).boxed()
+    }
+
+    fn finds<'a>(&'a self, promql: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        async move {
+            if self.sources.prometheus.is_empty() {
+                return Ok(Some("there is no Prometheus to ask: add `prometheus` to paramedic.yaml".to_owned()));
+            }
+            for prometheus in &self.sources.prometheus {
+                if let Some(found) = prometheus.finds(promql).await? {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        }
+        .boxed()
     }
 
     fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {

@@ -1,10 +1,11 @@
-//! Where people say what shall be done: close, retry, approve, deny, halt and resume, over a Unix socket of this machine.
+//! Where people say what shall be done: close, retry, approve, deny, cancel, hold, release, halt and resume, over a Unix socket of this machine.
 //!
 //! Who speaks is the kernel's word about the other end of the socket, never a name or a token in the message; who may speak
 //! at all is the file's permissions: root, the server's own user, and one group if the operator names it. The doors for alerts
 //! have none of this. Each command is one append with the expected entry number, answered once it is durable; what may be said
 //! where an incident stands is [`Incident::allows`]. Absent on purpose: doing anything; the healer reads what was written and goes on.
 
+mod hold;
 mod people;
 mod routes;
 mod socket;
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{info, warn};
 
+use crate::action::Action;
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::halt::{self, Halt, MOST_REASON};
+use crate::hold::Holds;
 use crate::incident::timeline::explain;
 use crate::incident::{Closing, Event, Incident, Intent, Phase, Progress};
 use crate::journal::{Append, Appended, Journal, JournalError};
@@ -30,6 +33,7 @@ use crate::policy::brakes::ALL_KEY;
 use crate::receive::intake::Intake;
 use crate::telemetry::clean;
 
+pub use hold::{Held, LetGo, Listed, Wanted, after_hold};
 pub use people::{group_of, myself, without_a_group};
 pub use socket::{OpenError, Socket};
 
@@ -81,6 +85,8 @@ pub enum Wish {
     Approve(String),
     /// It must not be done.
     Deny,
+    /// What is under way shall be ended, and nothing further done.
+    Cancel,
 }
 
 impl Wish {
@@ -91,6 +97,7 @@ impl Wish {
             Self::Retry => "retry",
             Self::Approve(_) => "approve",
             Self::Deny => "deny",
+            Self::Cancel => "cancel",
         }
     }
 
@@ -100,11 +107,12 @@ impl Wish {
             Self::Retry => Event::Retried { by, message },
             Self::Approve(digest) => Event::Approved { by, message, digest: digest.clone() },
             Self::Deny => Event::Denied { by, message },
+            Self::Cancel => Event::Stopped { by, message },
         }
     }
 
-    fn follows(&self) -> &'static str {
-        match self {
+    fn follows(&self, incident: &Incident) -> String {
+        let follows = match self {
             Self::Close => {
                 "this firing is left to people; if the alert ends and fires again, a new incident begins. It goes on to fire where it fires"
             }
@@ -113,7 +121,9 @@ impl Wish {
                 "it is authorised again as it stands now, and then done; if the target has changed, nothing is done"
             }
             Self::Deny => "nothing of it is done; its policy is told so and asked again",
-        }
+            Self::Cancel => return after_cancel(incident),
+        };
+        follows.to_owned()
     }
 }
 
@@ -129,7 +139,7 @@ pub struct Done {
     /// The entry's number in the incident.
     pub entry: u64,
     /// What follows now.
-    pub next: &'static str,
+    pub next: String,
 }
 
 /// An incident for somebody who is to say yes or no.
@@ -208,16 +218,19 @@ pub struct Running {
     pub action: String,
     /// Whether it has begun.
     pub begun: bool,
+    /// Whether a person wants it ended: a playbook is, within 15 s; a call to an engine cannot be taken back.
+    pub cancelling: bool,
 }
 
 impl Running {
-    /// All that is under way: whoever acts holds the lock of acting. Asks for its holders, and then for each of them.
+    /// All that is under way about certain incidents: whoever acts holds the lock of acting. Asks for its holders, and then for each of them.
     ///
     /// # Errors
     /// When the journal does not tell.
     pub async fn all<H, I>(
         holders: impl FnOnce(&'static str) -> H,
         incident: impl Fn(IncidentId) -> I,
+        which: impl Fn(&Incident) -> bool,
     ) -> Result<Vec<Self>, JournalError>
     where
         H: Future<Output = Result<Vec<IncidentId>, JournalError>>,
@@ -225,7 +238,7 @@ impl Running {
     {
         let mut running = Vec::new();
         for id in holders(ALL_KEY).await? {
-            running.extend(incident(id).await?.iter().flat_map(Self::of));
+            running.extend(incident(id).await?.iter().filter(|incident| which(incident)).flat_map(Self::of));
         }
         Ok(running)
     }
@@ -238,7 +251,12 @@ impl Running {
                 Progress::Intended => false,
                 Progress::Ended(_) | Progress::Cancelled(_) => return None,
             };
-            Some(Self { incident: incident.id.to_string(), action: intent.action.to_string(), begun })
+            Some(Self {
+                incident: incident.id.to_string(),
+                action: intent.action.to_string(),
+                begun,
+                cancelling: incident.stopped().is_some(),
+            })
         };
         intents.filter_map(of).collect()
     }
@@ -268,6 +286,9 @@ pub enum No {
     /// That person may not.
     #[error("{0}")]
     Forbidden(String),
+    /// It can never be right; the text says what would be.
+    #[error("{0}")]
+    Bad(String),
     /// The journal, or the halt file, did not take it.
     #[error("{0}")]
     Broken(String),
@@ -289,6 +310,7 @@ pub struct Operator {
     intake: Arc<Intake>,
     policies: HashMap<String, Policy>,
     halt_file: PathBuf,
+    holds: Holds,
     nudge: UnboundedSender<IncidentId>,
 }
 
@@ -299,10 +321,11 @@ impl Operator {
         intake: Arc<Intake>,
         policies: impl IntoIterator<Item = Policy>,
         halt_file: PathBuf,
+        holds: Holds,
         nudge: UnboundedSender<IncidentId>,
     ) -> Self {
         let policies = policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
-        Self { journal, intake, policies, halt_file, nudge }
+        Self { journal, intake, policies, halt_file, holds, nudge }
     }
 
     /// The incident whose id is, or begins with, this.
@@ -338,7 +361,13 @@ impl Operator {
             info!(incident = %id, by = %who, uid = who.uid, command = wish.word(), reason, "A person has spoken");
             // Nobody listens any more when the server is stopping; the next start reads it.
             let _ = self.nudge.send(id.clone());
-            return Ok(Done { incident: id.to_string(), command: wish.word(), by: who.to_string(), entry, next: wish.follows() });
+            return Ok(Done {
+                incident: id.to_string(),
+                command: wish.word(),
+                by: who.to_string(),
+                entry,
+                next: wish.follows(&incident),
+            });
         }
         Err(No::Broken(format!("incident {id} kept changing meanwhile, nothing was written: try again")))
     }
@@ -411,7 +440,9 @@ impl Operator {
                 format!("too late: a yes was waited for until {until}; `paramedic incident retry {id} --reason ...` asks again");
             return Err(No::State(message));
         }
-        halt::in_the_way(&self.halt_file).map_or(Ok(()), |why| Err(No::State(format!("nothing was approved: {why}"))))
+        let held = || self.holds.in_the_way(&incident.alert.labels).map(|hold| hold.message);
+        let why = halt::in_the_way(&self.halt_file).or_else(held);
+        why.map_or(Ok(()), |why| Err(No::State(format!("nothing was approved: {why}"))))
     }
 
     /// Is everything halted, and what is under way?
@@ -424,7 +455,7 @@ impl Operator {
             Some(_) => NOTHING_BEGINS,
             None => "actions begin as the policies and the brakes allow",
         };
-        Ok(Halted::told(halt, self.running().await, next))
+        Ok(Halted::told(halt, self.running(|_| true).await, next))
     }
 
     /// Halts everything. Returning `Ok` means that it is on disk.
@@ -436,7 +467,24 @@ impl Operator {
         let new = halt.clone();
         let before = self.file(move |file| halt::write(file, &new)).await?;
         warn!(by = %who, uid = who.uid, reason, already = before.is_some(), "Everything is halted: no action begins");
-        Ok(Halted::told(Some(before.clone().unwrap_or(halt)), self.running().await, after_halt(before.as_ref())))
+        Ok(Halted::told(Some(before.clone().unwrap_or(halt)), self.running(|_| true).await, after_halt(before.as_ref())))
+    }
+
+    /// Wants everything stopped that is under way, after a halt: whoever it is that could not be told, the halt stands.
+    pub async fn cancel_running(&self, who: &Person, reason: &str, mut halted: Halted) -> Halted {
+        let mut unsaid = Vec::new();
+        for running in &mut halted.running {
+            match self.command(who, &running.incident, &Wish::Cancel, reason).await {
+                Ok(_) => running.cancelling = true,
+                // It has ended meanwhile, or somebody else was faster.
+                Err(No::State(_)) => {}
+                Err(no) => unsaid.push(format!("{}: {no}", running.incident)),
+            }
+        }
+        if !unsaid.is_empty() {
+            halted.note = Some(format!("not everything could be told to stop: {}", unsaid.join("; ")));
+        }
+        halted
     }
 
     /// Lets go. Returning `Ok` means that it is on disk.
@@ -450,7 +498,7 @@ impl Operator {
             Some(before) => format!("no longer {before}. What was held is asked again within 5 s"),
             None => "nothing was halted, nothing has changed".to_owned(),
         };
-        Ok(Halted::told(None, self.running().await, next))
+        Ok(Halted::told(None, self.running(|_| true).await, next))
     }
 
     /// Does this with the halt file, away from the threads that serve everybody: a disk may hang.
@@ -469,8 +517,8 @@ impl Operator {
         Err(No::Broken(format!("{file}: {why}; by hand `touch` on that file halts, and `rm` (of a folder `rmdir`) lets go")))
     }
 
-    async fn running(&self) -> Result<Vec<Running>, String> {
-        let look = Running::all(|key| self.journal.holders(key), async |id| self.journal.incident(&id).await);
+    async fn running(&self, which: impl Fn(&Incident) -> bool) -> Result<Vec<Running>, String> {
+        let look = Running::all(|key| self.journal.holders(key), async |id| self.journal.incident(&id).await, which);
         match tokio::time::timeout(LOOK_WITHIN, look).await {
             Ok(running) => running.map_err(|error| error.to_string()),
             Err(_) => Err(format!("the journal did not answer within {} s", LOOK_WITHIN.as_secs())),
@@ -489,6 +537,29 @@ pub fn after_halt(before: Option<&Halt>) -> String {
     }
 }
 
+/// What follows when a person wants stopped what is under way.
+fn after_cancel(incident: &Incident) -> String {
+    let begun = |intent: &&Intent| matches!(intent.progress, Progress::Begun(_));
+    let under_way = incident.attempts.last().and_then(|attempt| attempt.intents.iter().find(begun));
+    let then = format!(
+        "the incident escalates then, and nothing further is done before `paramedic incident retry {} --reason ...`",
+        incident.id
+    );
+    match under_way.map(|intent| &intent.action) {
+        Some(action @ Action::Docker { .. }) => {
+            format!(
+                "{action} was asked of its engine already, which cannot take it back: it is finished, and nothing behind it is begun; {then}"
+            )
+        }
+        Some(action @ Action::Playbook { .. }) => {
+            format!(
+                "{action}: all its processes are ended within 15 s, wherever they are in it: what it has changed stays changed; {then}"
+            )
+        }
+        None => format!("what had not begun does not begin; {then}"),
+    }
+}
+
 /// Why a command makes no sense where the incident stands, and what does.
 fn out_of_place(incident: &Incident, wish: &Wish) -> No {
     let (id, state) = (&incident.id, incident.state());
@@ -498,7 +569,19 @@ fn out_of_place(incident: &Incident, wish: &Wish) -> No {
         (_, Wish::Approve(_) | Wish::Deny) => {
             format!("incident {id} does not wait for a yes or a no, it is {state}: {shows}, and who was faster")
         }
-        (Phase::Acting | Phase::Verifying(_) | Phase::Verified(_), Wish::Close) => format!(
+        (Phase::Acting, Wish::Cancel) => {
+            let who = incident.stopped().unwrap_or("somebody stopped it");
+            format!("incident {id} is being stopped already: {who}; {shows}")
+        }
+        (_, Wish::Cancel) => {
+            format!(
+                "incident {id} is {state}, and nothing of it is under way that could be ended: `paramedic hold` or `paramedic incident close {id}` keeps it from acting"
+            )
+        }
+        (Phase::Acting, Wish::Close) => format!(
+            "incident {id} is acting: `paramedic incident cancel {id} --reason ...` ends that first; wait until that has ended, or say `paramedic halt --reason ...` so that nothing further begins"
+        ),
+        (Phase::Verifying(_) | Phase::Verified(_), Wish::Close) => format!(
             "incident {id} is {state}: wait until that has ended, or say `paramedic halt --reason ...` so that nothing further begins"
         ),
         (Phase::Awaiting { .. }, Wish::Retry) => {

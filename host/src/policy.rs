@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod brakes;
 pub mod grants;
+pub mod maintenance;
 mod verify;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::incident::Mode;
 use approve::{Approve, Approver};
 use brakes::PolicyBrakes;
 use grants::Grants;
+use maintenance::Window;
 pub use verify::{HttpProbe, Probe, ProbeUrl, Verify};
 
 /// One file of the policies folder, as written.
@@ -36,6 +38,12 @@ pub struct Policy {
     /// What it may do.
     #[serde(default)]
     pub grants: Grants,
+    /// PromQL: while one of them has a result, or cannot be asked, nothing is done.
+    #[serde(default)]
+    pub unless: Vec<String>,
+    /// Times in which nothing is done, beside those of `paramedic.yaml`.
+    #[serde(default)]
+    pub maintenance: Vec<Window>,
     /// What one decision may cost.
     #[serde(default)]
     pub limits: Limits,

@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::api::Api;
+use crate::api::{Api, Seen, Shown};
 use crate::authorise::{Authoriser, storm};
+use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
 use crate::decide::sandbox::Sandbox;
@@ -22,11 +23,13 @@ use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
 use crate::healer::Healer;
 use crate::healer::line::Lines;
-use crate::journal::Journal;
+use crate::hold::{self, Holds};
+use crate::journal::{Journal, Keep};
 use crate::look::docker::Engines;
 use crate::look::presence::Presence;
 use crate::look::sight::Sources;
 use crate::look::{Eyes, World};
+use crate::notify::Notify;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::receive::auth::Gate;
@@ -39,6 +42,9 @@ use crate::verify::answers::doubts;
 
 /// How long after a Prometheus could not be asked for its rules it is asked again.
 const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+
+/// How often holds that have ended are put aside.
+const TIDY_HOLDS: Duration = Duration::from_secs(60);
 
 /// What a server writes to and acts with: the real ones, or those of a test that dies at a chosen moment.
 pub struct Borders {
@@ -72,9 +78,11 @@ pub struct Server {
     healer: Arc<Healer>,
     socket: Socket,
     operator: Arc<Operator>,
+    notify: Arc<Notify>,
     nudges: mpsc::UnboundedReceiver<crate::alert::IncidentId>,
     engines: Presence,
     sources: Sources,
+    api: Arc<Api>,
     /// As written, for what is said about them at the start.
     policies: Vec<(PathBuf, Policy)>,
     config: Config,
@@ -103,7 +111,8 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let kept = config.data.join("plugins");
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
-        let on_file = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let on_file: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.written.clone())).collect();
         let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
@@ -111,11 +120,30 @@ impl Server {
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
-        let written = loaded.iter().map(|loaded| loaded.policy.clone());
+        let shown = written.iter().zip(&loaded);
+        let shown = shown.map(|((file, written), loaded)| Shown::of(file, written, loaded, &config.brakes)).collect();
+        let named = loaded.iter().map(|loaded| loaded.policy.clone());
         let halt_file = config.data.join(halt::FILE);
-        let operator = Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), written, halt_file, nudge));
+        let holds = Holds::of(&config.data);
+        let operator =
+            Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), named, halt_file.clone(), holds.clone(), nudge));
         // Behind the journal, whose lock says that no other server uses this folder.
         let socket = Socket::open(&config.operator, &config.data).await?;
+        let whom =
+            loaded.iter().filter_map(|loaded| Some((loaded.policy.name.clone(), loaded.policy.escalate.clone()?))).collect();
+        let notify = Notify::open(&config.notify, config.alertmanager.as_ref(), &config.data, &journal, whom).await?;
+        let api = Api::new(Seen {
+            gate: Gate::new(&config.auth)?,
+            journal: journal.clone(),
+            intake: Arc::clone(&intake),
+            sight: poller.sight(),
+            engines: engines.clone(),
+            halt_file,
+            holds,
+            policies: shown,
+            brakes: config.brakes.clone(),
+            told: notify.told().clone(),
+        });
         let healer = Healer {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
@@ -134,11 +162,10 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("{} cannot be listened on: change `listen`, or stop what uses it", config.listen))?;
-        let ready = Arc::clone(&intake);
-        let api = Api { gate: Gate::new(&config.auth)?, sight: poller.sight(), engines: engines.clone() };
+        let ready = Arc::clone(&api);
         let ready: Ready = Arc::new(move || {
-            let intake = Arc::clone(&ready);
-            Box::pin(async move { intake.ready().await })
+            let api = Arc::clone(&ready);
+            Box::pin(async move { api.ready().await })
         });
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
         let healer = Arc::new(healer);
@@ -150,9 +177,11 @@ impl Server {
             healer,
             socket,
             operator,
+            notify: Arc::new(notify),
             nudges,
             engines,
             sources,
+            api,
             policies: on_file,
             config,
             shutdown,
@@ -200,17 +229,41 @@ impl Server {
             healed
         };
         let shutdown = self.shutdown.clone();
-        let (engines, sources, policies) = (self.engines, self.sources, self.policies);
+        let (engines, sources, policies, notify) = (self.engines, self.sources, self.policies, self.notify);
+        let (holds, keep) = (Holds::of(&self.config.data), self.config.journal.keep);
         let poll = async move {
-            let look = async { tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies)) };
+            let look = async {
+                tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies), tidy(&holds, keep), notify.run())
+            };
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
         let people = self.socket.serve(self.operator, self.shutdown.clone());
-        let (healed, served, (), ()) = tokio::join!(healer, doors, poll, people);
+        let counted = self.api.follow(&self.shutdown);
+        let (healed, served, (), (), ()) = tokio::join!(healer, doors, poll, people, counted);
         healed?;
         served?;
         info!("Stopped");
         Ok(())
+    }
+}
+
+/// Puts holds aside that have ended, and forgets them with the journal's entries of that time.
+async fn tidy(holds: &Holds, keep: Keep) {
+    let keep = match keep {
+        Keep::For(keep) => Some(keep),
+        Keep::Forever => None,
+    };
+    if let Ok((broken, standing)) = holds.standing(Time::now()) {
+        broken.iter().for_each(|broken| tracing::warn!("{broken}; correct it or remove it"));
+        standing.iter().for_each(|hold| tracing::info!("There is a {hold}"));
+    }
+    loop {
+        let holds = holds.clone();
+        let tidied = tokio::task::spawn_blocking(move || holds.prepare().and_then(|()| holds.tidy(keep))).await;
+        if let Ok(Err(error)) = tidied {
+            tracing::warn!(%error, folder = hold::FOLDER, "Holds that have ended could not be put aside: may the server write there?");
+        }
+        tokio::time::sleep(TIDY_HOLDS).await;
     }
 }
 
@@ -253,6 +306,8 @@ pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     Authoriser {
         eyes: Arc::clone(eyes),
         halt_file: config.data.join(halt::FILE),
+        holds: Holds::of(&config.data),
+        maintenance: config.maintenance.clone(),
         brakes: config.brakes.clone(),
         max_age: config.max_age,
         storms: storm::Told::default(),
@@ -272,7 +327,7 @@ pub async fn load(
 ) -> anyhow::Result<Vec<Loaded>> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut problems = Vec::new();
-    for LoadedPolicy { file, policy } in policies {
+    for LoadedPolicy { file, policy, .. } in policies {
         match load_one(sandbox, plugins, &policy).await {
             Ok(plugin) => {
                 if let Some(kept) = kept {

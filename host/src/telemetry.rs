@@ -9,7 +9,19 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use tracing_subscriber::EnvFilter;
+
+/// Names and values of the labels of one series in `/metrics`: the operator's and the code's words, never an alert's.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// Counters that differ in their labels.
+pub type Counters = Family<Labels, Counter>;
+
+/// Gauges that differ in their labels.
+pub type Gauges = Family<Labels, Gauge>;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +84,19 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     }
     .map_err(TelemetryError::Already)
+}
+
+/// `, did you mean ...?` with at most three near names, nearest first; empty when nothing is near.
+pub fn did_you_mean<T: AsRef<str>>(name: &str, known: &[T]) -> String {
+    let mut near: Vec<(f64, &str)> = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.as_ref().to_lowercase()), known.as_ref()))
+        .filter(|(score, _)| *score > 0.8)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.truncate(3);
+    let names: Vec<String> = near.iter().map(|(_, name)| format!("`{name}`")).collect();
+    if names.is_empty() { String::new() } else { format!(", did you mean {}?", names.join(" or ")) }
 }
 
 /// What stands where something was taken out.

@@ -82,7 +82,7 @@ fn action(playbook: &str, host: &str, variables: Value) -> Action {
 }
 
 /// Processes whose arguments hold `text`, except this one.
-fn processes_with(text: &str) -> Vec<String> {
+pub(crate) fn processes_with(text: &str) -> Vec<String> {
     let own = std::process::id().to_string();
     let entries = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let commands = entries.filter(|pid| pid.parse::<u32>().is_ok() && *pid != own).filter_map(|pid| {

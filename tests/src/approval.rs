@@ -10,7 +10,8 @@ use paramedic::alert::{Alert, Family, IncidentId, Labels, Status, Via};
 use paramedic::authorise::storm::Told;
 use paramedic::authorise::{Authorised, Authoriser, Claim};
 use paramedic::clock::Time;
-use paramedic::incident::{Answer, Decision, Event, Incident, Mode, Phase, Trigger};
+use paramedic::hold::Holds;
+use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};
@@ -61,11 +62,23 @@ impl Eyes for Slow {
         std::future::ready(Ok(None)).boxed()
     }
 
+    fn labelled<'a>(&'a self, _: &'a DockerHost, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
     fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
         std::future::ready(Ok(Vec::new())).boxed()
     }
 
     fn deliberately_stopped<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
+    fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        std::future::ready(Diagnostics::default()).boxed()
+    }
+
+    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
         std::future::ready(Ok(None)).boxed()
     }
 
@@ -105,6 +118,8 @@ impl Desk {
         let authoriser = Authoriser {
             eyes: eyes.clone(),
             halt_file: folder.path().join("HALT"),
+            holds: Holds::of(folder.path()),
+            maintenance: Vec::new(),
             brakes: Brakes::default(),
             max_age: Duration::from_secs(900),
             storms: Told::default(),
@@ -138,6 +153,11 @@ impl Desk {
         }))
         .await;
         desk
+    }
+
+    /// The folder in which people hold.
+    pub fn holds(&self) -> Holds {
+        Holds::of(self.folder.path())
     }
 
     /// The file that halts.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use paramedic::config;
 use paramedic::incident::Mode;
 use paramedic::journal::Keep;
+use paramedic::notify::Kind;
+use paramedic::policy::brakes::Rates;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config")
@@ -63,12 +65,25 @@ fn a_full_configuration_means_what_it_says() {
     assert_eq!(prometheus.url.to_string(), "http://localhost:9090");
     assert_eq!(prometheus.bearer_token_file, Some("/etc/prometheus.token".into()));
     assert_eq!(config.alertmanager.as_ref().unwrap().url.to_string(), "http://localhost:9093");
+    let to = config.notify.alertmanager.as_ref().unwrap();
+    assert_eq!((to.on, to.healing, to.healing_at_most), (true, true, Duration::from_secs(600)));
+    let [chat, pager] = config.notify.webhooks.as_slice() else { panic!("{:?}", config.notify) };
+    assert_eq!((chat.name.as_str(), chat.send.as_slice()), ("chat", &[Kind::Escalated, Kind::Healed][..]));
+    assert_eq!(pager.bearer_token_file, Some(fixtures().join("good/pager.token")));
+    assert!(pager.send.contains(&Kind::Over) && !pager.send.contains(&Kind::Healed));
     let hosts: Vec<_> = config.docker.hosts.keys().map(ToString::to_string).collect();
     assert_eq!(hosts, ["edge", "local"]);
     assert_eq!(config.targets.0.len(), 1);
     assert_eq!(config.brakes.attempts.limit, 3);
-    assert_eq!(config.brakes.actions.limit, 10, "what is left out keeps its default");
+    let rates = |rates: &Rates| rates.limits().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(rates(&config.brakes.actions), ["8 per 1h", "30 per 1d"]);
+    assert_eq!(rates(&config::Config::default().brakes.actions), ["10 per 1h", "50 per 1d"]);
+    assert_eq!(config.brakes.minimum_healthy[0].label.value, None, "whatever value the container has");
     assert_eq!(config.max_age, Duration::from_secs(600));
+    let own = &policies[0].policy.brakes;
+    assert_eq!((rates(&own.actions), own.concurrent), (vec!["4 per 1h".to_owned()], 2));
+    assert_eq!((own.minimum_healthy[0].label.value.as_deref(), own.minimum_healthy[0].count), (Some("web"), 2));
+    assert_eq!(rates(&policies[1].policy.brakes.actions), ["5 per 1h", "25 per 1d"], "what is left out keeps its default");
     // By file name, not by policy name.
     let names: Vec<_> = policies.iter().map(|loaded| loaded.policy.name.as_str()).collect();
     assert_eq!(names, ["zz-first", "aa-second"]);

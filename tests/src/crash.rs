@@ -20,7 +20,7 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
-fn serve(config: &Path) -> Child {
+pub(crate) fn serve(config: &Path) -> Child {
     let mut command = Command::new(binary());
     command.arg("serve").arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()

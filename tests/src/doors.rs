@@ -63,7 +63,7 @@ impl Open {
         let ready = Arc::clone(&broken);
         let ready: Ready = Arc::new(move || {
             let broken = ready.load(Ordering::SeqCst);
-            Box::pin(async move { if broken { Err("the journal is gone".to_owned()) } else { Ok(()) } })
+            Box::pin(async move { if broken { Err("the journal is gone".to_owned()) } else { Ok(Vec::new()) } })
         });
         let doors = Doors::new(&settings, hear).unwrap().ready(ready).patience(patience);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

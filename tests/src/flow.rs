@@ -39,7 +39,16 @@ impl Drop for Service {
 }
 
 pub(crate) fn service() -> Service {
-    let patient = Patient::run(&["--stop-timeout", "1"], &["wait"]);
+    listened_to(Patient::run(&["--stop-timeout", "1"], &["wait"]))
+}
+
+/// One of a group of this process alone.
+fn labelled() -> Service {
+    let label = format!("paramedic.flow={}", std::process::id());
+    listened_to(Patient::run(&["--stop-timeout", "1", "--label", &label], &["wait"]))
+}
+
+fn listened_to(patient: Patient) -> Service {
     let events = tempfile::NamedTempFile::new().unwrap();
     let filter = format!("container={}", patient.id);
     let witness = Command::new("docker")
@@ -132,6 +141,33 @@ async fn what_is_not_granted_is_refused_and_nothing_is_touched() {
     let story = host.until("escalated", 20).await;
     assert!(story.contains("REFUSED") && story.contains("not-granted"), "{story}");
     assert_eq!(patient.inspect("{{.State.StartedAt}}"), started);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_two_docker_hosts_may_have_is_no_target_until_the_alert_names_the_host() {
+    let patient = service();
+    let mut setup = Setup::restarts(&patient.name);
+    // Two addresses of one engine: whatever is done to either is done to this container.
+    setup.config.push_str("docker: {hosts: {edge: 'unix:///var/run/docker.sock', local: 'unix:///var/run/docker.sock'}}\n");
+    setup.policy =
+        setup.policy.replace(&format!("['local/{}']", patient.name), "['local/paramedic-test-*', 'edge/paramedic-test-*']");
+    let host = Host::start(&setup).await;
+    host.send("firing", labels(&patient), &Time::now().to_string()).await;
+    let story = host.until("escalated", 20).await;
+    assert!(story.contains("no target is known") && !story.contains("Allowed"), "{story}");
+    let (_, shown) = crate::people::paramedic(&host, &["incident", "show", &crate::people::id(&host)]).await;
+    assert!(shown.contains("may be on any of the Docker hosts edge, local") && shown.contains("docker_host"), "{shown}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(restarts(&patient), 0);
+    let named = json!({ "alertname": "Down", "container": patient.name, "docker_host": "edge" });
+    host.send("firing", named, &Time::now().to_string()).await;
+    until_restarted(&patient, 1, 20).await;
+    // The grant itself cannot leave the host open.
+    let open = setup.policy.replace("'local/paramedic-test-*', 'edge/paramedic-test-*'", "'paramedic-test-*'");
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = Setup { policy: open, ..setup }.write(folder.path(), 0);
+    let refused = paramedic::config::load_all(&path).unwrap_err().to_string();
+    assert!(refused.contains("names no containers"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -313,4 +349,58 @@ async fn alertmanager_restarted_in_the_middle_causes_no_second_action_and_no_fal
     exporter.set(WELL);
     let story = host.until("healed", 60).await;
     assert_eq!((restarts(&patient), host.incidents().len()), (1, 1), "{story}");
+}
+
+/// A server that may restart both, which one alert is about.
+async fn two(prometheus: &Program, one: &Service, other: &Service) -> Host {
+    let mut setup = Setup::restarts(&one.name).prometheus(&prometheus.url);
+    let rule = |service: &Service| format!("  - {{match: ['alertname=\"Down\"'], docker: local/{}}}\n", service.name);
+    setup.config += &format!("targets:\n{}{}", rule(one), rule(other));
+    let (both, only) = (format!("'local/{}', 'local/{}'", one.name, other.name), format!("'local/{}'", one.name));
+    setup.policy = setup.policy.replace(&only, &both).replace("within: 40s", "within: 6s");
+    Host::start(&setup).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_targets_of_one_alert_are_taken_one_at_a_time_with_a_look_in_between() {
+    let (one, other) = (service(), service());
+    let exporter = Exporter::start(DOWN).await.unwrap();
+    let prometheus = start_prometheus(&rule("nobody"), &[&exporter], None, "").await.unwrap();
+    let host = two(&prometheus, &one, &other).await;
+    until_restarted(&one, 1, 30).await;
+    assert_eq!(restarts(&other), 0, "it was not yet looked whether the first helped");
+    until_restarted(&other, 1, 40).await;
+    exporter.set(WELL);
+    let story = host.until("healed", 60).await;
+    let at = |what: &str| story.find(what).unwrap_or_else(|| panic!("no {what:?}: {story}"));
+    let (first, second) =
+        (at(&format!("docker.restart local/{} (", one.name)), at(&format!("docker.restart local/{} (", other.name)));
+    let looked = at("verified Looked after attempt 1: ");
+    assert!(first < looked && looked < second, "{story}");
+    assert_eq!((restarts(&one), restarts(&other)), (1, 1), "{story}");
+
+    // When the first one helps, the other is left alone.
+    exporter.set(DOWN);
+    until_restarted(&one, 2, 60).await;
+    exporter.set(WELL);
+    let story = host.until("healed", 60).await;
+    assert_eq!((restarts(&one), restarts(&other)), (2, 1), "{story}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_healthy_container_is_left_alone_until_another_one_is_there() {
+    let (one, other) = (labelled(), labelled());
+    let mut setup = Setup::restarts(&one.name);
+    let brakes = format!("cooldown: 1s, minimum_healthy: [{{label: paramedic.flow={}, count: 1}}]", std::process::id());
+    setup.policy = setup.policy.replace("cooldown: 1s", &brakes);
+    let host = Host::start(&setup).await;
+    docker(&["stop", &other.id]);
+    host.send("firing", labels(&one), &Time::now().to_string()).await;
+    let story = host.until("held", 20).await;
+    let expected = format!("not healthy: {} (exited): heal one of them, or lower its `count`", other.name);
+    assert!(story.contains("[minimum-healthy]") && story.contains(&expected), "{story}");
+    assert_eq!(restarts(&one), 0);
+    docker(&["start", &other.id]);
+    until_restarted(&one, 1, 30).await;
+    assert_eq!(restarts(&other), 0);
 }

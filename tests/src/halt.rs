@@ -15,9 +15,10 @@ use paramedic::clock::Time;
 use paramedic::execute::docker::{Call, NotDone};
 use paramedic::execute::{Executor, Hands};
 use paramedic::halt;
+use paramedic::hold::Holds;
 use paramedic::incident::{Mode, Progress};
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::operate::{Operator, myself};
 use paramedic::receive::intake::Intake;
 
@@ -63,6 +64,12 @@ impl Store for Sick {
     fn due(&self, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         sick()
     }
+    fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        sick()
+    }
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        sick()
+    }
     fn storm(&self, _: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
         sick()
     }
@@ -81,7 +88,7 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::on(Arc::new(Sick));
     let intake = Arc::new(Intake::new(journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(journal, intake, [], file.clone(), nudge);
+    let operator = Operator::new(journal, intake, [], file.clone(), Holds::of(folder.path()), nudge);
     let noted = |note: Option<String>| note.is_some_and(|note| note.contains("the disk is on fire"));
 
     let told = operator.halt(&myself(), "stop").await.unwrap();
@@ -99,7 +106,14 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
 
 /// Hands that count how often they were used.
 #[derive(Debug, Default)]
-struct Counting(AtomicUsize);
+pub struct Counting(AtomicUsize);
+
+impl Counting {
+    /// How often.
+    pub fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl Hands for Counting {
     fn docker<'a>(&'a self, _: Call<'a>, _: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
@@ -112,6 +126,9 @@ impl Hands for Counting {
     fn find_playbook<'a>(&'a self, _: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
         unreachable!("no playbook is wanted")
     }
+    fn end_playbook<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Outcome> {
+        unreachable!("no playbook is wanted")
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +138,7 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let Authorised::Permits(mut permits) = desk.authorise().await else { panic!("it is allowed") };
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let intake = Arc::new(Intake::new(desk.journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), nudge);
+    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), desk.holds(), nudge);
     let told = operator.halt(&myself(), "stop").await.unwrap();
     assert!(told.note.is_none() && told.running.len() == 1 && !told.running[0].begun, "{:?}", told.running);
 
@@ -129,8 +146,8 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let hands = Arc::new(Counting::default());
     let executor = Executor { journal: desk.journal.clone(), eyes: desk.eyes.clone(), hands: hands.clone() };
     let (incident, file) = (desk.incident().await, desk.halt_file());
-    executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file).is_some()).await.unwrap();
-    assert_eq!(hands.0.load(Ordering::SeqCst), 0, "halted means untouched");
+    executor.execute(permits.remove(0), &incident, || halt::in_the_way(&file), std::future::pending()).await.unwrap();
+    assert_eq!(hands.times(), 0, "halted means untouched");
     let intent = desk.incident().await.attempts[0].intents[0].clone();
     let Progress::Ended(outcome) = intent.progress else { panic!("{intent:?}") };
     assert!(outcome.ending == Ending::Failed && !outcome.touched && outcome.message.contains("halted"), "{outcome:?}");

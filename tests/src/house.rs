@@ -1,14 +1,19 @@
 //! Rules of the house that a machine can hold: which room may name which, and no forgotten test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use paramedic::incident::Rule;
+
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 9] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["halt", "journal", "look"],
+    // A halt of something, for a while.
+    &["hold"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
+    &["notify"],
     &["config", "api"],
     &["server"],
     &["cli"],
@@ -103,6 +108,39 @@ fn nothing_in_the_host_knows_nginx_but_its_examples() {
 }
 
 #[test]
+fn every_state_of_an_incident_has_its_word_in_the_list() {
+    let text = std::fs::read_to_string(host().join("incident.rs")).unwrap();
+    let (_, body) = text.split_once("pub fn state(&self) -> &'static str {").unwrap();
+    let (body, _) = body.split_once("\n    }\n").unwrap();
+    let words: BTreeSet<&str> = body.split('"').skip(1).step_by(2).collect();
+    assert_eq!(words, paramedic::incident::STATES.into(), "STATES lists what `state` gives: filters and gauges rely on it");
+}
+
+#[test]
+fn every_rule_that_says_no_is_explained() {
+    let text = std::fs::read_to_string(host().join("incident/event.rs")).unwrap();
+    let (_, body) = text.split_once("pub enum Rule {").unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let names = body.lines().map(str::trim).filter(|line| line.starts_with(char::is_uppercase));
+    let rules = names.map(|name| serde_json::from_value::<Rule>(kebab(name.trim_end_matches(',')).into()).unwrap().word());
+    let docs = std::fs::read_to_string(host().join("../../docs/configuration.md")).unwrap();
+    let unexplained: Vec<String> = rules.filter(|word| !docs.contains(&format!("`{word}`"))).collect();
+    assert!(unexplained.is_empty(), "docs/configuration.md does not explain {unexplained:?}");
+}
+
+fn kebab(name: &str) -> String {
+    let small = |c: char| if c.is_uppercase() { format!("-{}", c.to_lowercase()) } else { c.to_string() };
+    name.chars().map(small).collect::<String>().trim_start_matches('-').to_owned()
+}
+
+#[test]
+fn the_wasmtime_that_is_named_is_the_one_that_is_built_in() {
+    let lock = std::fs::read_to_string(host().join("../../Cargo.lock")).unwrap();
+    let named = format!("name = \"wasmtime\"\nversion = \"{}\"", paramedic::decide::sandbox::WASMTIME);
+    assert!(lock.contains(&named), "decide/sandbox.rs names another wasmtime than Cargo.lock");
+}
+
+#[test]
 fn no_test_file_is_forgotten() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let list = std::fs::read_to_string(folder.join("lib.rs")).unwrap();
@@ -120,7 +158,7 @@ fn no_test_file_is_forgotten() {
 #[test]
 fn every_patch_that_breaks_an_invariant_still_applies() {
     let patches = Path::new(env!("CARGO_MANIFEST_DIR")).join("broken");
-    let mut broken = std::collections::BTreeSet::new();
+    let mut broken = BTreeSet::new();
     for entry in std::fs::read_dir(&patches).unwrap().flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap();
         let says = |what: &str| {

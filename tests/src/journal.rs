@@ -14,7 +14,8 @@ use futures_util::future::join_all;
 use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status, Via};
 use paramedic::clock::Time;
 use paramedic::incident::{Answer, Closing, Decision, Event, Mode, Rule, Trigger};
-use paramedic::journal::{Append, Appended, Journal, JournalError, Reader, Spend};
+use paramedic::journal::{Append, Appended, Journal, JournalError, Opened, Reader, Spend};
+use paramedic::policy::brakes::PerWindow;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -62,7 +63,7 @@ fn spending(name: &str, spend: Vec<Spend>) -> Append {
 }
 
 fn rate(key: &str, limit: u32, window: Duration) -> Spend {
-    Spend::Rate { key: key.to_owned(), limit, window }
+    Spend::Rate { key: key.to_owned(), limits: vec![PerWindow { limit, window }] }
 }
 
 fn lock(key: &str, limit: u32) -> Spend {
@@ -82,7 +83,7 @@ fn committed(appended: &Appended) -> (u64, u64, Time) {
 #[track_caller]
 fn braked(appended: &Appended) -> (&str, Option<Time>, Option<&IncidentId>) {
     match appended {
-        Appended::Braked { key, after, holder } => (key, *after, holder.as_ref()),
+        Appended::Braked { key, after, holder, .. } => (key, *after, holder.as_ref()),
         other => panic!("not braked: {other:?}"),
     }
 }

@@ -31,16 +31,16 @@ fn desk(host: &Host) -> reqwest::Client {
 }
 
 /// Says something at the operator's socket; status and answer.
-async fn say(host: &Host, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn say(host: &Host, path: &str, body: Value) -> (u16, Value) {
     let answer = desk(host).post(format!("http://paramedic/v1/{path}")).json(&body).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-async fn look(host: &Host, path: &str) -> Value {
+pub(crate) async fn look(host: &Host, path: &str) -> Value {
     desk(host).get(format!("http://paramedic/v1/{path}")).send().await.unwrap().json().await.unwrap()
 }
 
-fn id(host: &Host) -> String {
+pub(crate) fn id(host: &Host) -> String {
     paramedic::journal::Reader::open(&host.data()).unwrap().list(false, 1).unwrap()[0].to_string()
 }
 
@@ -53,7 +53,7 @@ async fn asked(host: &Host, patient: &Patient) -> (String, String) {
     (id, digest)
 }
 
-fn error(answer: &Value) -> &str {
+pub(crate) fn error(answer: &Value) -> &str {
     answer["error"].as_str().unwrap_or_else(|| panic!("no error: {answer}"))
 }
 
@@ -62,7 +62,7 @@ fn story(host: &Host) -> String {
 }
 
 /// Runs a command of the real program against this server.
-async fn paramedic(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn paramedic(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(binary());
     command.args(arguments).arg("--config").arg(host.config()).env_remove("PARAMEDIC_DATA");
     let run = tokio::task::spawn_blocking(move || command.output().unwrap());

@@ -113,17 +113,38 @@ pub async fn start_prometheus(rules: &str, targets: &[&Exporter], alertmanager: 
     .await
 }
 
+/// Starts Prometheus so that it scrapes what serves metrics at that address, every second, proving itself with this token.
+pub async fn start_scraping(address: &str, token_file: &Path) -> Result<Program> {
+    let folder = TempDir::new()?;
+    let config = format!(
+        "scrape_configs:\n- job_name: paramedic\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  authorization: {{credentials_file: {}}}\n  \
+         static_configs:\n  - targets: ['{address}']\n",
+        token_file.display()
+    );
+    std::fs::write(folder.path().join("prometheus.yml"), config)?;
+    Program::start_new("prometheus", folder, |folder, port| {
+        vec![
+            format!("--config.file={}", folder.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+        ]
+    })
+    .await
+}
+
 fn rule_file(rules: &str) -> String {
     if rules.trim().is_empty() { "groups: []\n".to_owned() } else { format!("groups:\n- name: test\n  rules:\n{rules}\n") }
 }
 
 /// Starts Alertmanager; `more` is YAML at the top of its configuration, such as `inhibit_rules`.
 pub async fn start_alertmanager(more: &str) -> Result<Program> {
+    start_alertmanager_with(&format!("route: {{receiver: none}}\nreceivers: [{{name: none}}]\n{more}\n")).await
+}
+
+/// Starts Alertmanager with this configuration.
+pub async fn start_alertmanager_with(config: &str) -> Result<Program> {
     let folder = TempDir::new()?;
-    std::fs::write(
-        folder.path().join("alertmanager.yml"),
-        format!("route: {{receiver: none}}\nreceivers: [{{name: none}}]\n{more}\n"),
-    )?;
+    std::fs::write(folder.path().join("alertmanager.yml"), config)?;
     Program::start_new("prometheus-alertmanager", folder, |folder, port| {
         vec![
             format!("--config.file={}", folder.join("alertmanager.yml").display()),

@@ -124,7 +124,7 @@ fn ended(ending: Ending) -> Progress {
 }
 
 fn attempt(intents: Vec<Intent>, verdict: Option<Verdict>) -> Attempt {
-    Attempt { number: 1, started_at: Time(10), ended_at: Time(20), intents, refused: Vec::new(), verdict }
+    Attempt { number: 1, started_at: Time(10), ended_at: Time(20), intents, refused: Vec::new(), verdict, stopped: None }
 }
 
 /// What the plugin sees of one earlier attempt.

@@ -6,6 +6,7 @@
 //!
 //! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
+mod brakes;
 mod plan;
 mod process;
 mod rules;
@@ -93,8 +94,11 @@ fn crash_loop(cure: Cure, again: u16) -> Plan {
         ladder: vec![Rung::Restart; 20],
         cooldown: 30,
         attempts: 5,
-        actions: 100,
+        actions: (100, 0),
+        policy_actions: (100, 0),
         concurrent: 3,
+        policy_concurrent: 1,
+        minimum_healthy: false,
         takes: 2,
         heals_deliberate: true,
         acts_unsure: false,

@@ -26,7 +26,7 @@ use crate::programs::reqwest_client;
 /// Kills when nobody says another number.
 const FEW: u64 = 8;
 /// From so many kills on every brake has to have been felt: a soak that brakes nothing proves nothing about brakes.
-const MANY: u64 = 50;
+const MANY: u64 = 200;
 /// How often it is told how far it is.
 const TELL: Duration = Duration::from_secs(10);
 /// How long a server may take to be ready, on a busy machine.
@@ -81,7 +81,9 @@ async fn nothing_is_lost_or_doubled_and_no_brake_exceeded_whenever_it_is_killed(
     faults.extend(ward.broke_off());
     faults.extend(ward.paramedic(&["journal", "verify"]).err().map(|why| format!("journal verify: {why}")));
     if rounds >= MANY {
-        faults.extend(unfelt(&report).map(|rule| format!("nothing was ever held or refused by {rule}: the soak is too gentle")));
+        faults.extend(
+            unfelt(&report, &evidence).map(|rule| format!("nothing was ever held or refused by {rule}: the soak is too gentle")),
+        );
     }
     tell(&evidence, &report, &faults, rounds);
     let clean = report.lost.is_empty() && report.doubled.is_empty() && report.over_brake.is_empty();
@@ -185,9 +187,21 @@ async fn wait_for(is_so: impl Fn() -> bool) {
 }
 
 /// The brakes that nothing ran into.
-fn unfelt(report: &Report) -> impl Iterator<Item = &'static str> {
-    let brakes = ["cooldown", "attempts-spent", "hourly-limit", "too-many-at-once", "target-busy"];
-    brakes.into_iter().filter(|rule| !report.rules.contains_key(*rule))
+fn unfelt(report: &Report, evidence: &Evidence) -> impl Iterator<Item = &'static str> {
+    let rules = ["cooldown", "attempts-spent", "target-busy", "minimum-healthy"];
+    // These are said of policies and of everything.
+    let named = [
+        "brakes.actions of policy",
+        "brakes.actions of paramedic.yaml",
+        "brakes.concurrent of policy",
+        "brakes.concurrent of paramedic.yaml",
+    ];
+    let said = |name: &str| {
+        let stopped = evidence.journal.iter().filter(|line| matches!(line.event["kind"].as_str(), Some("held" | "refused")));
+        stopped.filter_map(|line| line.event["message"].as_str()).any(|message| message.contains(name))
+    };
+    let unsaid = named.into_iter().filter(|name| !said(name)).collect::<Vec<_>>();
+    rules.into_iter().filter(|rule| !report.rules.contains_key(*rule)).chain(unsaid)
 }
 
 /// The particulars, then the last line.

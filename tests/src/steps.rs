@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{Action, Outcome};
+use paramedic::alert::matchers::Matchers;
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
 use paramedic::config::{self, Config};
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
+use paramedic::hold::{Hold, Holds};
 use paramedic::incident::timeline;
 use paramedic::journal::storm::Storm;
-use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Reader, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Reader, Spend, Store, Vitals};
 use paramedic::server::{Borders, Server};
 use paramedic::shutdown::Shutdown;
 use serde_json::{Value, json};
@@ -130,6 +132,14 @@ impl Store for Mortal {
         self.journal.due(limit).boxed()
     }
 
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        async move { self.journal.list(before, open_only, limit).await }.boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        self.journal.vitals().boxed()
+    }
+
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
         let key = key.to_owned();
         async move { self.journal.storm(&key).await }.boxed()
@@ -174,6 +184,10 @@ impl Hands for MortalHands {
 
     fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome> {
         self.hands.find_playbook(run, begun_at)
+    }
+
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome> {
+        self.hands.end_playbook(run, why)
     }
 }
 
@@ -289,6 +303,9 @@ const STORIES: &[Story] = &[
     story("approved", approving, &[After("approval-asked")], "healed", 1),
     story("approved", approving, &[After("approved")], "healed", 1),
     story("denied", approving, &[After("denied")], "escalated", 0),
+    story("diagnosed", diagnosing, &[After("diagnosed")], "healed", 1),
+    story("stopped", long_playbook, &[After("stopped")], "escalated", 1),
+    story("held", restart, &[After("held")], "healed", 1),
 ];
 
 /// Restarts it, and once more if that did not take place.
@@ -301,6 +318,21 @@ fn restart(container: &str, _: &Path) -> Setup {
 fn approving(container: &str, trace: &Path) -> Setup {
     let mut setup = restart(container, trace);
     setup.policy = setup.policy.replace("mode: enforce", "mode: approve");
+    setup
+}
+
+/// What a restart destroys is kept before it.
+fn diagnosing(container: &str, trace: &Path) -> Setup {
+    let mut setup = restart(container, trace);
+    setup.policy = setup.policy.replace("docker: {", &format!("docker: {{logs: ['local/{container}'], "));
+    setup
+}
+
+/// Leaves a line, and then runs for longer than anybody waits.
+fn long_playbook(container: &str, trace: &Path) -> Setup {
+    let mut setup = playbook(container, trace);
+    setup.playbooks[0].1.push_str("  - name: take long\n    ansible.builtin.command: sleep 600\n");
+    setup.config = setup.config.replace("deadline: 60s", "deadline: 20m");
     setup
 }
 
@@ -371,7 +403,8 @@ impl Case {
         });
         loop {
             let url = url.lock().unwrap().clone();
-            if self.deeds() > 0 {
+            // What a person stopped goes on to fire, so that it stays that person's.
+            if self.deeds() > 0 && name != "stopped" {
                 exporter.set(WELL);
             } else if !heard {
                 heard = send(&url, &labels, &since).await;
@@ -380,6 +413,7 @@ impl Case {
             match (name, state.as_str()) {
                 ("approved", "awaiting-approval") => self.say("approve").await,
                 ("denied", "awaiting-approval") => self.say("deny").await,
+                ("stopped", "acting") if self.deeds() > 0 => self.say("cancel").await,
                 ("retried", "escalated") if !retried => {
                     self.say("retry").await;
                     retried = self.story().1.contains("retried ");
@@ -424,6 +458,13 @@ async fn play(story: &Story) -> Result<(), String> {
     let prometheus = start_prometheus(&rule(&service.name), &[&exporter], None, "").await.unwrap();
     let config = (story.setup)(&service.name, &trace).prometheus(&prometheus.url).write(folder.path(), 0);
     let case = Case { folder, service, trace };
+    if story.name == "held" {
+        // Longer than both lives that end: it is released by nobody, and ends by itself.
+        let holds = Holds::of(&case.data());
+        std::fs::create_dir_all(case.data()).unwrap();
+        let (all, until) = (Matchers::parse(&["alertname=Down"]).unwrap(), Time::now().plus(Duration::from_secs(45)));
+        holds.place(&Hold::now(all, until, "ann", "deploy").unwrap()).unwrap();
+    }
     if story.name == "halted" {
         std::fs::create_dir_all(case.data()).unwrap();
         std::fs::write(case.data().join("HALT"), "").unwrap();

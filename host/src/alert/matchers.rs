@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::alert::Labels;
+use crate::telemetry::clean;
 
 /// Compiled size of one regular expression; Prometheus' own long alternations stay far below it.
 const REGEX_SIZE_BYTES: usize = 1 << 20;
@@ -64,6 +65,15 @@ impl Matcher {
             Test::NotEqual => value != self.value,
             Test::Like(regex) => regex.is_match(value),
             Test::NotLike(regex) => !regex.is_match(value),
+        }
+    }
+
+    /// Why it does not match, with what is there instead: `alertname="Down", but it is "Up"`.
+    pub fn against(&self, labels: &Labels) -> String {
+        let shown = |text: &str| clean(text, 60);
+        match labels.get(&self.name) {
+            Some(value) => format!("{}, but it is \"{}\"", clean(&self.to_string(), 120), shown(value)),
+            None => format!("{}, but the alert has no such label", clean(&self.to_string(), 120)),
         }
     }
 
@@ -302,6 +312,11 @@ impl Matchers {
         texts.iter().map(|text| Matcher::parse(text.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Matcher> {
+        self.0.iter()
+    }
+
     /// True when all match.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.first_mismatch(labels).is_none()
@@ -310,6 +325,11 @@ impl Matchers {
     /// The first that does not match, to say why something was not taken.
     pub fn first_mismatch(&self, labels: &Labels) -> Option<&Matcher> {
         self.0.iter().find(|matcher| !matcher.matches(labels))
+    }
+
+    /// All that do not match.
+    pub fn mismatches<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Matcher> {
+        self.0.iter().filter(|matcher| !matcher.matches(labels))
     }
 }
 

@@ -100,7 +100,7 @@ impl Authoriser {
         for host in policy.grants.containers().map(|containers| containers.host()).collect::<BTreeSet<_>>() {
             match self.eyes.containers(host).await {
                 Ok(all) => group.extend(all.into_iter().filter(|(target, labels)| policy.grants.covers(target, labels))),
-                Err(error) => unsure(claim, &format!("how many containers policy {} looks after", policy.name), &error)?,
+                Err(error) => unsure(claim.policy, &format!("how many containers policy {} looks after", policy.name), &error)?,
             }
         }
         let of: Vec<String> = group.iter().map(|(target, _)| failing_key(&policy.name, &target.to_string())).collect();

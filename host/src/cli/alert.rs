@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::End;
 use super::output::line;
+use super::{End, Output};
 use crate::clock::Time;
 
 /// Send a test alert to a running server, as Alertmanager's webhook would
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct SendAlert {
     /// Labels, such as alertname=NginxDown container=nginx-demo
     #[arg(required = true, value_parser = label)]
@@ -27,7 +28,15 @@ pub struct SendAlert {
     /// File with the token that senders use
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
+
+const EXAMPLES: &str = "Examples:
+  paramedic alert alertname=NginxDown container=web
+  paramedic alert alertname=NginxDown container=web --resolved
+  paramedic alert alertname=Test --url http://paramedic.example:5001 --token-file sender-token";
 
 fn label(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
@@ -54,7 +63,11 @@ impl SendAlert {
             let text = crate::telemetry::clean(&answer.text().await.unwrap_or_default(), 500);
             bail!("the server refused the alert: {code} {text}");
         }
-        line("Accepted: it is on disk. `paramedic incident list` shows what comes of it.");
+        if self.output == Output::Json {
+            super::output::json(&json!({ "accepted": true, "status": status, "labels": message["alerts"][0]["labels"] }))?;
+        } else {
+            line("Accepted: it is on disk. `paramedic incident list` shows what comes of it.");
+        }
         Ok(End::Fine)
     }
 }

@@ -1,5 +1,7 @@
 //! `paramedic check`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json as value;
 
@@ -9,17 +11,26 @@ use crate::config;
 use crate::decide::sandbox::Sandbox;
 use crate::incident::Mode;
 use crate::look::docker::Engines;
+use crate::look::http::LookError;
+use crate::look::sight::Sources;
+use crate::policy::Policy;
 use crate::server;
+use crate::telemetry::clean;
 use crate::verify::answers::doubts;
-use crate::verify::probe::passing_anyway;
+use crate::verify::probe::{holding_anyway, passing_anyway};
+
+const EXAMPLES: &str = "Examples:
+  paramedic check
+  paramedic check --config /etc/paramedic/paramedic.yaml --online --output json";
 
 /// Check the configuration, the policies and the plugins; exit code 1 when something is wrong
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Check {
     #[command(flatten)]
     config: ConfigArg,
-    /// Also ask every engine, Prometheus and Alertmanager whether it answers, and whether every policy waits for as long as its rules
-    /// may need; exit code 1 when one does not answer
+    /// Also ask every engine, Prometheus and Alertmanager whether it answers, whether Prometheus understands every `unless`, and whether every
+    /// policy waits for as long as its rules may need; exit code 1 when one does not answer, or not understand
     #[arg(long)]
     online: bool,
     /// For people or for programs
@@ -40,6 +51,8 @@ impl Check {
             Err(problems) => return self.bad(&problems.to_string()),
         };
         let (mut unreachable, mut warnings) = (Vec::new(), passing_anyway(&written));
+        warnings.extend(holding_anyway(&written));
+        let mut wrong = Vec::new();
         if self.online {
             let sources = config.sources()?;
             for prometheus in &sources.prometheus {
@@ -47,6 +60,7 @@ impl Check {
                     vec![format!("whether every policy waits for as long as its rules may need was not found out: {error}")]
                 }));
             }
+            wrong = unaskable(&sources, &written).await;
             let engines = Engines::connect(&config.docker)?;
             for host in engines.hosts() {
                 unreachable.extend(engines.reachable(host).await.err().map(|error| error.to_string()));
@@ -61,7 +75,7 @@ impl Check {
                 .map(|l| value!({ "name": l.policy.name, "mode": l.policy.mode, "plugin": l.policy.plugin.file, "sha256": l.plugin.digest() }))
                 .collect();
             json(
-                &value!({ "ok": unreachable.is_empty(), "policies": policies, "unreachable": unreachable, "warnings": warnings }),
+                &value!({ "ok": unreachable.is_empty() && wrong.is_empty(), "policies": policies, "unreachable": unreachable, "problems": wrong, "warnings": warnings }),
             )?;
         } else {
             for policy in &loaded {
@@ -86,11 +100,12 @@ impl Check {
             for warning in &warnings {
                 note(format!("warning: {warning}"));
             }
+            wrong.iter().for_each(note);
             for problem in &unreachable {
                 note(format!("unreachable: {problem}"));
             }
         }
-        Ok(if unreachable.is_empty() { End::Fine } else { End::Findings })
+        Ok(if unreachable.is_empty() && wrong.is_empty() { End::Fine } else { End::Findings })
     }
 
     fn bad(&self, problems: &str) -> anyhow::Result<End> {
@@ -101,4 +116,20 @@ impl Check {
         }
         Ok(End::Findings)
     }
+}
+
+/// Expressions of `unless` that Prometheus refuses: they would hold for ever.
+async fn unaskable(sources: &Sources, policies: &[(PathBuf, Policy)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (file, policy) in policies {
+        for (i, promql) in policy.unless.iter().enumerate() {
+            for prometheus in &sources.prometheus {
+                // One that cannot be reached is told of elsewhere.
+                if let Err(error @ LookError::Refused { .. }) = prometheus.finds(promql).await {
+                    wrong.push(format!("{}: unless[{i}] holds for ever: {}", file.display(), clean(&error.to_string(), 600)));
+                }
+            }
+        }
+    }
+    wrong
 }

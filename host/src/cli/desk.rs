@@ -119,6 +119,11 @@ impl Desk {
         answer(self.client.post(self.url(path)?).json(body)).await
     }
 
+    /// Takes something away.
+    pub(super) async fn delete(&self, path: &[&str], body: &Value) -> anyhow::Result<Answer> {
+        answer(self.client.delete(self.url(path)?).json(body)).await
+    }
+
     /// The same for who does not wait for long.
     pub(super) async fn post_soon(&self, path: &[&str], body: &Value) -> anyhow::Result<Answer> {
         answer(self.client.post(self.url(path)?).json(body).timeout(SOON)).await
@@ -128,7 +133,11 @@ impl Desk {
         let mut url = self.base.clone();
         for part in path {
             let plain = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-            anyhow::ensure!(plain, "`{}` is no id: `paramedic incident list` shows them", clean(part, 80).escape_debug());
+            anyhow::ensure!(
+                plain,
+                "`{}` is no id: `paramedic incident list` and `paramedic holds` show them",
+                clean(part, 80).escape_debug()
+            );
         }
         url.path_segments_mut().map_err(|()| anyhow::anyhow!("the socket's URL cannot be made"))?.extend(path);
         Ok(url)

@@ -20,6 +20,10 @@ use crate::operate::{Halted, Running, after_halt, myself, reason};
 /// Halt everything: no action begins until somebody resumes, also after a restart
 #[derive(Args, Debug)]
 pub struct Halt {
+    /// Also end the playbooks that are running, within 15 s; what was asked of a Docker engine cannot be taken back. What was stopped
+    /// escalates, and is not tried again before a person says `incident retry`
+    #[arg(long)]
+    cancel_running: bool,
     #[command(flatten)]
     command: Said,
 }
@@ -45,10 +49,11 @@ struct Said {
 
 impl Halt {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        let said = self.command;
+        let (said, cancel) = (self.command, self.cancel_running);
         let reason = reason(&said.reason).map_err(anyhow::Error::msg)?;
+        let body = if cancel { value!({ "reason": reason, "cancel_running": true }) } else { value!({ "reason": reason }) };
         // Whatever is wrong with the server, or with the way to it: who may write the file can halt.
-        let why = match said.ask("halt", &reason).await {
+        let why = match said.ask("halt", &body).await {
             Ok(Asked::Done(told)) => return said.tell(&told),
             Ok(Asked::No(why)) => return no(&why),
             Ok(Asked::Nobody(socket)) => {
@@ -62,7 +67,10 @@ impl Halt {
         };
         let halt = stop::Halt::now(&myself().to_string(), &reason);
         let (data, before) = said.by_hand(move |file| stop::write(file, &halt)).await.with_context(|| why.clone())?;
-        let next = format!("{}. {}", after_halt(before.as_ref()), upper(&why));
+        let mut next = format!("{}. {}", after_halt(before.as_ref()), upper(&why));
+        if cancel {
+            next.push_str(". What may still run was NOT ended, only a server can do that: start it and say this again; nothing new begins meanwhile");
+        }
         said.tell(&said.found(&data, next).await?)
     }
 }
@@ -71,7 +79,7 @@ impl Resume {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         let said = self.command;
         let reason = reason(&said.reason).map_err(anyhow::Error::msg)?;
-        let socket = match said.ask("resume", &reason).await {
+        let socket = match said.ask("resume", &value!({ "reason": reason })).await {
             Ok(Asked::Done(told)) => return said.tell(&told),
             Ok(Asked::No(why)) => return no(&why),
             Ok(Asked::Nobody(socket)) => socket,
@@ -103,11 +111,11 @@ enum Asked {
 }
 
 impl Said {
-    async fn ask(&self, word: &str, reason: &str) -> anyhow::Result<Asked> {
+    async fn ask(&self, word: &str, body: &Value) -> anyhow::Result<Asked> {
         let Some(desk) = self.socket.desk().await? else {
             return Ok(Asked::Nobody(self.socket.path()?.display().to_string()));
         };
-        match desk.post_soon(&[word], &value!({ "reason": reason })).await? {
+        match desk.post_soon(&[word], body).await? {
             Answer::Done(told) => Ok(Asked::Done(told)),
             Answer::No(why) => Ok(Asked::No(why)),
             Answer::Sick(why) => anyhow::bail!("{why}"),
@@ -161,6 +169,7 @@ fn print(told: &Value) {
     for running in told["running"].as_array().into_iter().flatten() {
         let part = |name: &str| running[name].as_str().unwrap_or("?").to_owned();
         let state = match (running["begun"] == false, told["halted"] == true) {
+            _ if running["cancelling"] == true => "to be ended (a call to an engine cannot be taken back)",
             (true, true) => "about to begin, and not begun if the halt was faster",
             (true, false) => "about to begin",
             (false, _) => "under way, and finished",
@@ -175,6 +184,6 @@ fn print(told: &Value) {
 /// What was under way when the last server stopped: a playbook may have lived on. The journal may be closed to this user.
 async fn left_running(data: &Path) -> Result<Vec<Running>, String> {
     let journal = Reader::open(data).map_err(|error| error.to_string())?;
-    let running = Running::all(async |key| journal.holders(key), async |id| journal.incident(&id)).await;
+    let running = Running::all(async |key| journal.holders(key), async |id| journal.incident(&id), |_| true).await;
     running.map_err(|error| error.to_string())
 }

@@ -14,6 +14,26 @@ use crate::clock::{Time, parse_duration};
 use crate::incident::timeline;
 use crate::journal::{Compacted, Entry, JournalError, Reader, backup, compact};
 
+const COMPACT_EXAMPLES: &str = "Examples:
+  paramedic journal compact --before 30d --dry-run
+  paramedic journal compact --before 30d --archive journal-2026-10.jsonl";
+
+const BACKUP_EXAMPLES: &str = "Examples:
+  paramedic journal backup /backup/journal.db";
+
+const EXPORT_EXAMPLES: &str = "Examples:
+  paramedic journal export
+  paramedic journal export --since 12000 --until 12999";
+
+const VERIFY_EXAMPLES: &str = "Examples:
+  paramedic journal verify
+  paramedic journal verify --archive journal-2026-09.jsonl journal-2026-10.jsonl";
+
+const TAIL_EXAMPLES: &str = "Examples:
+  paramedic journal tail
+  paramedic journal tail -n 100 --follow
+  paramedic journal tail -n 1 --output json";
+
 /// How often a followed journal is looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
 
@@ -37,6 +57,7 @@ pub enum JournalCommand {
 
 /// Print the last entries of the journal
 #[derive(Args, Debug)]
+#[command(after_help = TAIL_EXAMPLES)]
 pub struct Tail {
     #[command(flatten)]
     data: DataArg,
@@ -53,6 +74,7 @@ pub struct Tail {
 
 /// Check that no entry was altered or is missing
 #[derive(Args, Debug)]
+#[command(after_help = VERIFY_EXAMPLES)]
 pub struct Verify {
     #[command(flatten)]
     data: DataArg,
@@ -66,6 +88,7 @@ pub struct Verify {
 
 /// Write entries as JSON lines
 #[derive(Args, Debug)]
+#[command(after_help = EXPORT_EXAMPLES)]
 pub struct Export {
     #[command(flatten)]
     data: DataArg,
@@ -75,10 +98,14 @@ pub struct Export {
     /// Position of the last entry; without it, the last that there is
     #[arg(long, value_name = "POS")]
     until: Option<u64>,
+    /// What is exported is JSON lines, always
+    #[arg(long, value_name = "json", default_value = "json", value_parser = ["json"])]
+    output: String,
 }
 
 /// Copy the journal to a file
 #[derive(Args, Debug)]
+#[command(after_help = BACKUP_EXAMPLES)]
 pub struct Backup {
     #[command(flatten)]
     data: DataArg,
@@ -91,6 +118,7 @@ pub struct Backup {
 
 /// Remove old entries while no server runs
 #[derive(Args, Debug)]
+#[command(after_help = COMPACT_EXAMPLES)]
 pub struct Compact {
     #[command(flatten)]
     data: DataArg,

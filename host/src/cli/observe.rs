@@ -27,11 +27,16 @@ use crate::receive::poll::{EVERY, Poller};
 use crate::server;
 use crate::telemetry::clean;
 
+const EXAMPLES: &str = "Examples:
+  paramedic observe --prometheus http://localhost:9090 --alertmanager http://localhost:9093
+  paramedic observe --prometheus http://localhost:9090 --policies policies --output json";
+
 /// Labels that only tell replicas apart, as in an empty configuration.
 const DROP: [&str; 2] = ["replica", "prometheus_replica"];
 
 /// Look at a Prometheus and an Alertmanager and say what Paramedic would do; needs no configuration and changes nothing
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Observe {
     /// A Prometheus, such as http://localhost:9090
     #[arg(long)]

@@ -18,6 +18,14 @@ use crate::decide::question::Brief;
 use crate::decide::sandbox::{Limits, Sandbox};
 use crate::incident::{TargetView, Trigger};
 
+const BENCH_EXAMPLES: &str = "Examples:
+  paramedic policy bench target/plugins/restart-container.wasm
+  paramedic policy bench target/plugins/restart-container.wasm -n 1000 --settings '{}' --output json";
+
+const INSPECT_EXAMPLES: &str = "Examples:
+  paramedic policy inspect target/plugins/restart-container.wasm
+  paramedic policy inspect target/plugins/restart-container.wasm --output json";
+
 /// Look into a policy plugin, or measure it
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -29,6 +37,7 @@ pub enum PolicyCommand {
 
 /// Say who a plugin is
 #[derive(Args, Debug)]
+#[command(after_help = INSPECT_EXAMPLES)]
 pub struct Inspect {
     /// The plugin's file
     plugin: PathBuf,
@@ -39,6 +48,7 @@ pub struct Inspect {
 
 /// Measure how long one decision takes
 #[derive(Args, Debug)]
+#[command(after_help = BENCH_EXAMPLES)]
 pub struct Bench {
     /// The plugin's file
     plugin: PathBuf,

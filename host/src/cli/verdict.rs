@@ -1,4 +1,4 @@
-//! `paramedic incident close|retry|approve|deny`: what a person says about one incident.
+//! `paramedic incident close|retry|approve|deny|cancel`: what a person says about one incident.
 
 use clap::Args;
 use serde_json::{Value, json as value};

@@ -1,20 +1,27 @@
 //! What is well written and still wrong: values beyond their bounds, and things that do not fit together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::words::{did_you_mean, split_hint};
+use super::words::split_hint;
 use super::yaml::Source;
-use super::{Config, LoadedPolicy, Problem};
+use super::{Config, LoadedPolicy, Problem, folder_of};
 use crate::action::DockerHost;
+use crate::alert::own;
 use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
 use crate::operate::without_a_group;
-use crate::policy::brakes::PerWindow;
+use crate::policy::brakes::{MinimumHealthy, PerWindow, Rates};
 use crate::policy::grants::PlaybookGrant;
+use crate::policy::maintenance::Window;
 use crate::policy::{Policy, Probe, Verify};
+use crate::telemetry::did_you_mean;
 use crate::verify::probe::looks_back;
+
+/// The most expressions of `unless`, and the longest.
+const MOST_UNLESS: usize = 20;
+const MOST_PROMQL: usize = 8 << 10;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -117,6 +124,101 @@ impl<'a> Checks<'a> {
         }
     }
 
+    /// A limit of things that are under way at once.
+    fn at_once(&mut self, path: &str, limit: u32) {
+        if limit == 0 {
+            let hint = "write at least 1; to do nothing use `mode: observe`";
+            self.wrong(path, "a limit of 0 forbids every action", hint);
+        }
+    }
+
+    fn rates(&mut self, path: &str, rates: &Rates) {
+        let limits = rates.limits();
+        for (i, rate) in limits.iter().enumerate() {
+            let one = format!("{path}[{i}]");
+            self.rate(if limits.len() == 1 { path } else { &one }, *rate);
+            if limits[..i].iter().any(|other| other.window == rate.window) {
+                let hint = "leave one of them";
+                self.wrong(&one, format!("there is another limit for this length of time before it ({rate})"), hint);
+            }
+        }
+    }
+
+    fn minimum_healthy(&mut self, rules: &[MinimumHealthy]) {
+        for (i, _) in rules.iter().enumerate().filter(|(_, rule)| rule.count == 0) {
+            let hint = "write at least 1, or leave the rule out";
+            self.wrong(&format!("brakes.minimum_healthy[{i}].count"), "a minimum of 0 holds nothing", hint);
+        }
+    }
+
+    /// Expressions that hold while they have a result.
+    fn unless(&mut self, unless: &[String]) {
+        if unless.len() > MOST_UNLESS {
+            let hint = format!("write at most {MOST_UNLESS}; PromQL's `or` joins several into one");
+            self.wrong("unless", format!("{} expressions are too many to be asked before every action", unless.len()), hint);
+        }
+        for (i, promql) in unless.iter().enumerate() {
+            let hint = "write PromQL that has a result while nothing shall be done, such as `deployment_in_progress{service=\"web\"} == 1`";
+            let path = format!("unless[{i}]");
+            if promql.trim().is_empty() {
+                self.wrong(&path, "this expression is empty", hint);
+            } else if promql.len() > MOST_PROMQL {
+                self.wrong(&path, format!("this expression is longer than {} KiB", MOST_PROMQL >> 10), hint);
+            }
+        }
+    }
+
+    fn maintenance(&mut self, windows: &[Window]) {
+        let mut names = BTreeSet::new();
+        for (i, window) in windows.iter().enumerate() {
+            let path = format!("maintenance[{i}].name");
+            if window.name.trim().is_empty() || window.name.chars().count() > 80 {
+                self.wrong(
+                    &path,
+                    "this is not the name of a window",
+                    "write up to 80 characters, such as nightly: people are told it",
+                );
+            } else if !names.insert(&window.name) {
+                self.wrong(&path, format!("the name `{}` is already taken", window.name), "give every window a name of its own");
+            }
+        }
+    }
+
+    fn notify(&mut self, config: &Config) {
+        if let Some(to) = &config.notify.alertmanager {
+            if to.on && config.alertmanager.is_none() {
+                let hint = "add `alertmanager: URL` to paramedic.yaml, or remove this key";
+                self.wrong("notify.alertmanager", "there is no Alertmanager to tell", hint);
+            }
+            self.length("notify.alertmanager.healing_at_most", to.healing_at_most, Duration::from_secs(60), DAY);
+            let fits = |name: &str| is_variable(name) && !["alertname", own::MARK].contains(&name);
+            for name in to.labels.keys().filter(|name| !fits(name)) {
+                let hint = "write letters, digits and `_`, such as `labels: {site: berlin}`; alertname and paramedic are ours";
+                let message = format!("`{}` cannot be a label of our alerts", name.escape_debug());
+                self.wrong("notify.alertmanager.labels", message, hint);
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (i, hook) in config.notify.webhooks.iter().enumerate() {
+            if !names.insert(&hook.name) {
+                let message = format!("the name `{}` is already taken by another webhook", hook.name.as_str());
+                let hint = "give every webhook a name of its own: by it is remembered how far it was told";
+                self.wrong(&format!("notify.webhooks[{i}].name"), message, hint);
+            }
+            if hook.send.is_empty() {
+                let hint = "name at least one kind, such as `send: [escalated]`, or leave the key out";
+                self.wrong(&format!("notify.webhooks[{i}].send"), "with an empty list it would never be told anything", hint);
+            }
+            // Read for every message, so that it can be replaced; one that is not there now is a mistake.
+            let file = hook.bearer_token_file.as_ref().map(|file| folder_of(self.source.file()).join(file));
+            if let Some(Err(error)) = file.map(std::fs::File::open) {
+                let message = format!("the token file cannot be read: {error}");
+                let hint = "look whether the path is right, and at its permissions; it is relative to this file's folder";
+                self.wrong(&format!("notify.webhooks[{i}].bearer_token_file"), message, hint);
+            }
+        }
+    }
+
     fn rate(&mut self, path: &str, rate: PerWindow) {
         if rate.limit == 0 {
             self.wrong(
@@ -160,15 +262,11 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
             format!("group `{}` cannot reach a socket in the data folder, which is the server's alone", group.escape_debug());
         checks.wrong("operator.group", message, hint);
     }
-    if config.brakes.concurrent == 0 {
-        checks.wrong(
-            "brakes.concurrent",
-            "a limit of 0 forbids every action",
-            "write at least 1; to do nothing use `mode: observe`",
-        );
-    }
+    checks.notify(config);
+    checks.at_once("brakes.concurrent", config.brakes.concurrent);
+    checks.minimum_healthy(&config.brakes.minimum_healthy);
     checks.rate("brakes.attempts", config.brakes.attempts);
-    checks.rate("brakes.actions", config.brakes.actions);
+    checks.rates("brakes.actions", &config.brakes.actions);
     checks.storm("brakes.storm", config.brakes.storm);
     checks.length("brakes.cooldown", config.brakes.cooldown, Duration::ZERO, DAY);
     checks.length("poll.interval", config.poll.interval, Duration::from_secs(1), Duration::from_secs(300));
@@ -178,6 +276,7 @@ pub(super) fn config(source: &Source, config: &Config) -> Vec<Problem> {
     if let Keep::For(keep) = config.journal.keep {
         checks.length("journal.keep", keep, DAY, DAY * 36_500);
     }
+    checks.maintenance(&config.maintenance);
     for (i, rule) in config.targets.0.iter().enumerate() {
         checks.docker_host(config, &format!("targets[{i}].docker"), &rule.docker.host);
     }
@@ -203,12 +302,17 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
     }
     checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
     checks.verify(&policy.verify);
+    checks.unless(&policy.unless);
+    checks.maintenance(&policy.maintenance);
     if let Some(cooldown) = policy.brakes.cooldown {
         checks.length("brakes.cooldown", cooldown, Duration::ZERO, DAY);
     }
     if let Some(attempts) = policy.brakes.attempts {
         checks.rate("brakes.attempts", attempts);
     }
+    checks.rates("brakes.actions", &policy.brakes.actions);
+    checks.at_once("brakes.concurrent", policy.brakes.concurrent);
+    checks.minimum_healthy(&policy.brakes.minimum_healthy);
     if let Some(storm) = policy.brakes.storm {
         checks.storm("brakes.storm", storm);
     }
@@ -243,7 +347,8 @@ fn is_variable(name: &str) -> bool {
 pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -> Vec<Problem> {
     let mut checks = Checks::of(source);
     let docker = &policy.grants.docker;
-    for (verb, grants) in [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop)] {
+    let grants = [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop), ("logs", &docker.logs)];
+    for (verb, grants) in grants {
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
@@ -251,6 +356,10 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
     if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
         let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";
         checks.wrong("verify.probe.promql", "there is no Prometheus to ask", hint);
+    }
+    if !policy.unless.is_empty() && config.prometheus.is_none() {
+        let hint = "add `prometheus: URL` to paramedic.yaml, or leave `unless` out";
+        checks.wrong("unless", "there is no Prometheus to ask, and what cannot be asked holds for ever", hint);
     }
     if let (None, Some(approvers)) = (&config.operator.group, &policy.approvers) {
         let may = without_a_group(&config.data);

@@ -50,7 +50,9 @@ impl fmt::Display for Problem {
             write!(f, "{line}:{column}:")?;
         }
         write!(f, " {}", clean(&self.message, 1000))?;
-        if let (Some(place), Some(text)) = (self.place, self.line.as_ref().filter(|line| !may_hold_password(line))) {
+        let hook = self.path.starts_with("notify.webhooks");
+        let secret = |line: &&String| may_hold_password(line) || (hook && (line.contains("://") || self.path.ends_with(".url")));
+        if let (Some(place), Some(text)) = (self.place, self.line.as_ref().filter(|line| !secret(line))) {
             write_snippet(f, place, text)?;
         }
         if !self.path.is_empty() {
@@ -63,7 +65,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Whether a line has a URL with something in front of an `@`; such a line is not shown.
+/// Whether a line has a URL with something in front of an `@`; such a line is not shown. Nor is a webhook's, which may be a secret as a whole.
 fn may_hold_password(line: &str) -> bool {
     line.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }

@@ -2,7 +2,7 @@
 
 use serde_saphyr::Error;
 
-use crate::telemetry::clean;
+use crate::telemetry::{clean, did_you_mean};
 
 /// What an error is about, which decides where to point.
 #[derive(Debug)]
@@ -124,19 +124,6 @@ fn kind(name: &str) -> String {
 
 fn listed(lead: &str, names: &[&'static str]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{lead}{}", names.join(", ")))
-}
-
-/// `, did you mean ...?` with at most three near names, nearest first.
-pub(super) fn did_you_mean<T: AsRef<str>>(name: &str, known: &[T]) -> String {
-    let mut near: Vec<(f64, &str)> = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(&name.to_lowercase(), &known.as_ref().to_lowercase()), known.as_ref()))
-        .filter(|(score, _)| *score > 0.8)
-        .collect();
-    near.sort_by(|a, b| b.0.total_cmp(&a.0));
-    near.truncate(3);
-    let names: Vec<String> = near.iter().map(|(_, name)| format!("`{name}`")).collect();
-    if names.is_empty() { String::new() } else { format!(", did you mean {}?", names.join(" or ")) }
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ pub(super) const MAX_TABLES: u32 = 48;
 /// Core instances in one component; Python components have 38.
 const MAX_CORE_INSTANCES: u32 = 64;
 
+/// The wasmtime that plugins run in; a test of the house compares it with the lock file.
+pub const WASMTIME: &str = "48.0.8";
+
 /// What a plugin may use for one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

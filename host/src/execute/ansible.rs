@@ -208,6 +208,30 @@ pub async fn find_out(settings: &Settings, runs: &Path, permit: &str, begun_at: 
     interrupted(&message, report.output(&run.complaints()))
 }
 
+/// Ends everything that a run has started, on somebody's wish, and says how far it had come.
+pub async fn end(runs: &Path, permit: &str, why: &str) -> Outcome {
+    let Some(run) = Run::open(runs, permit) else {
+        return stopped(why, "it had not been started", Vec::new());
+    };
+    if run.ended().is_none() {
+        let left = run.family().end().await;
+        run.close(&Ended::new(None, false));
+        let report = run.report();
+        let task = report.task.as_ref().map_or_else(|| "before its first task".to_owned(), |task| format!("in task {task}"));
+        let far = report.print_stats().map_or(format!("it was {task}"), |stats| format!("it was just through: {stats}"));
+        return stopped(why, &format!("{far}, and {}", ending_of(left)), report.output(&run.complaints()));
+    }
+    let report = run.report();
+    let far =
+        report.print_stats().map_or("it ended without being through".to_owned(), |stats| format!("it was just through: {stats}"));
+    stopped(why, &far, report.output(&run.complaints()))
+}
+
+fn stopped(why: &str, far: &str, output: Vec<String>) -> Outcome {
+    let message = format!("{}; {far}", clean(why, 600));
+    Outcome { ending: Ending::Interrupted, message: clean(&message, 4_000), touched: true, output }
+}
+
 /// Waits until the playbook is through or nobody of it is left; at the deadline ends them all and gives how many that failed with.
 /// What a playbook that is through has left running (a service it started) is none of our business.
 async fn await_others(run: &Run, deadline: Duration, begun_at: Time) -> Option<usize> {

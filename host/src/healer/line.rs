@@ -16,7 +16,7 @@ use crate::incident::Rule;
 
 /// Is it a brake that holds all incidents of a policy alike?
 pub(super) fn is_shared(rule: Rule) -> bool {
-    matches!(rule, Rule::Storm | Rule::HourlyLimit | Rule::TooManyAtOnce)
+    matches!(rule, Rule::Storm | Rule::TooManyActions | Rule::TooManyAtOnce)
 }
 
 /// What holds everybody in a line.

@@ -45,7 +45,9 @@ impl Healer {
             }
             let left = until.map(|moment| moment.since(Time::now()));
             match (then, left) {
-                (Some(Due::Ask(Trigger::HoldOver)), None | Some(Duration::ZERO)) => {
+                (Some(Due::Ask(Trigger::HoldOver)), left)
+                    if may_end_early(incident) || left.is_none_or(|left| left.is_zero()) =>
+                {
                     return self.ask_again(incident, permits, news).await;
                 }
                 // Who waits in line stands there before the moment comes, or the oldest might come last.
@@ -89,7 +91,7 @@ impl Healer {
                 None => return Ok(()),
             },
         };
-        let still = self.still_held(incident, proposals, *rule).await?;
+        let still = self.still_held(incident, proposals, (*rule, *until)).await?;
         if still && line_of(incident).is_some_and(|policy| self.lines.closed(policy, Time::now()).is_some()) {
             // Back into the line, at its place, before it opens.
             return Ok(());
@@ -151,8 +153,13 @@ impl Healer {
         Ok(None)
     }
 
-    /// Is it still held? By the same rule: say nothing. By another one: write that.
-    async fn still_held(&self, incident: &Incident, proposals: &[Proposal], before: Rule) -> Result<bool, JournalError> {
+    /// Is it still held? By the same rule until the same moment: say nothing. Else write that.
+    async fn still_held(
+        &self,
+        incident: &Incident,
+        proposals: &[Proposal],
+        before: (Rule, Option<Time>),
+    ) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
         match self.authoriser.would(&self.journal, claim, proposals).await? {
@@ -161,8 +168,8 @@ impl Healer {
                     let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN)).max(Time::now().plus(SHORTEST));
                     self.lines.close(&loaded.policy.name, Closed { rule, message: message.clone(), until });
                 }
-                let same_storm = rule == Rule::Storm && before == rule;
-                if rule != before || (until.is_some() && !same_storm) {
+                let same_storm = rule == Rule::Storm && before.0 == rule;
+                if (rule, until) != before && !same_storm {
                     let event = Event::Held { rule, message, until };
                     self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![event])).await?;
                 }
@@ -267,6 +274,11 @@ fn line_of(incident: &Incident) -> Option<&str> {
 /// How soon it is looked again whether the alert is gone. After a journal was put back there may be ten thousand who look.
 fn pause_of(incident: &Incident) -> Duration {
     if matches!(incident.phase, Phase::Held { rule: Rule::TooOld, .. }) { READ_AGAIN } else { LOOK_AGAIN }
+}
+
+/// Is it held by a person's word, which that person may take back before its time?
+fn may_end_early(incident: &Incident) -> bool {
+    matches!(incident.phase, Phase::Held { rule: Rule::Hold | Rule::Maintenance, .. })
 }
 
 /// True when every door through which it was heard says that it is over.

@@ -215,6 +215,8 @@ pub enum Rule {
     InvalidVariable,
     /// The attempts of this target are spent.
     AttemptsSpent,
+    /// One act names several targets.
+    SeveralTargets,
     /// The policy that owns the incident is gone or no longer enforced.
     PolicyGone,
     // Holds: asked again later.
@@ -234,12 +236,21 @@ pub enum Rule {
     TargetBusy,
     /// This policy, or Paramedic altogether, is doing as much at once as it may.
     TooManyAtOnce,
-    /// As many actions as are allowed in an hour were done.
-    HourlyLimit,
+    /// As many actions were done lately as this policy, or Paramedic altogether, may do.
+    #[serde(alias = "hourly-limit")]
+    TooManyActions,
+    /// Too few others of its group would stay healthy.
+    MinimumHealthy,
     /// So much fails at once that the sensor is more likely to be broken.
     Storm,
     /// Everything is halted.
     Halted,
+    /// A person holds it.
+    Hold,
+    /// A maintenance window is open.
+    Maintenance,
+    /// An expression of the policy's `unless` has a result, or cannot be asked.
+    Unless,
     /// It could not be found out whether acting is allowed.
     Unsure,
 }
@@ -280,6 +291,35 @@ impl Verdict {
     }
 }
 
+/// What a restart of a container would destroy; bounded and cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// How the container was, in one sentence.
+    #[serde(default)]
+    pub state: String,
+    /// What its health check last said, the oldest first.
+    #[serde(default)]
+    pub health: Vec<String>,
+    /// The last lines of its log.
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// Why something of it is not there.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+impl Diagnostics {
+    /// The same without the container's own words, which may hold secrets: for readers who may not read its log.
+    pub fn withheld(&self) -> Self {
+        let mut missing = self.missing.clone();
+        let (health, log) = (self.health.len(), self.log.len());
+        missing.push(format!(
+            "{health} lines of its health check and {log} of its log are not shown here; `paramedic incident show ID --diagnostics` shows them to whoever may read the data folder"
+        ));
+        Self { state: self.state.clone(), missing, ..Self::default() }
+    }
+}
+
 /// How an incident was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -292,6 +332,18 @@ pub enum Closing {
     Person,
     /// Nobody has said for long that it fires, and there is no source that could be looked at.
     Stale,
+}
+
+impl Closing {
+    /// The word of `incident list`, metrics and the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healed => "healed",
+            Self::Cleared => "cleared",
+            Self::Person => "person",
+            Self::Stale => "stale",
+        }
+    }
 }
 
 /// What can be written about an incident. Fields are only ever added.
@@ -386,6 +438,13 @@ pub enum Event {
         /// What.
         action: Action,
     },
+    /// What the action may destroy, kept before it begins.
+    Diagnosed {
+        /// Which intent.
+        intent: u32,
+        /// What was found.
+        found: Diagnostics,
+    },
     /// It is being done, from now on nobody knows whether it took place until the next entry says so.
     Begun {
         /// Which intent.
@@ -403,6 +462,13 @@ pub enum Event {
         /// Which intent.
         intent: u32,
         /// Why.
+        message: String,
+    },
+    /// A person wants what is under way stopped, and nothing further done.
+    Stopped {
+        /// Who.
+        by: String,
+        /// Why, in that person's words.
         message: String,
     },
     /// Somebody looked whether the attempt helped.
@@ -450,9 +516,11 @@ impl Event {
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Intended { .. } => "intended",
+            Self::Diagnosed { .. } => "diagnosed",
             Self::Begun { .. } => "begun",
             Self::Ended { .. } => "ended",
             Self::Cancelled { .. } => "cancelled",
+            Self::Stopped { .. } => "stopped",
             Self::Verified { .. } => "verified",
             Self::Escalated { .. } => "escalated",
             Self::Retried { .. } => "retried",

@@ -18,7 +18,7 @@ pub enum Step {
     Carry(u32),
     /// Nobody knows how this one ended: find out, do not repeat.
     FindOut(u32),
-    /// Cancel this intent: an earlier one of the attempt did not succeed.
+    /// Cancel this intent: an earlier one of the attempt did not succeed, or a person stopped the attempt.
     Cancel(u32),
     /// Look whether the attempt helped.
     Verify {
@@ -74,7 +74,7 @@ impl Incident {
 
     fn next_of_attempt(&self) -> Step {
         let Some(attempt) = self.attempts.last() else { return Step::Ask(Trigger::Alert) };
-        let mut failed = false;
+        let mut failed = attempt.stopped.is_some();
         for intent in &attempt.intents {
             match &intent.progress {
                 Progress::Begun(_) => return Step::FindOut(intent.number),
@@ -104,6 +104,9 @@ impl Incident {
             (_, Event::Heard { .. }) => true,
             // While something is done, or it is looked whether it helped, nobody closes, retries or asks anew.
             (Phase::Acting, Event::Intended { attempt, .. }) => self.attempts.last().is_some_and(|a| a.number == *attempt),
+            (Phase::Acting, Event::Diagnosed { intent, .. }) => self.is_at(*intent, |progress| *progress == Progress::Intended),
+            (Phase::Acting, Event::Stopped { .. }) => self.stopped().is_none(),
+            (_, Event::Stopped { .. } | Event::Diagnosed { .. }) => false,
             (Phase::Acting, Event::Begun { intent }) => self.is_at(*intent, |progress| *progress == Progress::Intended),
             (Phase::Acting, Event::Cancelled { intent, .. }) => self.is_at(*intent, |progress| *progress == Progress::Intended),
             (Phase::Acting, Event::Ended { intent, .. }) => {

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::{Answer, Closing, Decision, Event, Mode, Trigger, Verdict};
+use super::{Answer, Closing, Decision, Diagnostics, Event, Mode, Trigger, Verdict};
 use crate::action::Action;
 use crate::alert::{Alert, Status};
 use crate::clock::{Time, print_duration};
@@ -63,11 +63,13 @@ fn text(event: &Event) -> String {
         Event::Approved { by, message, .. } => format!("Approved by {}: {}", clean(by, 80), clean(message, WORDS)),
         Event::Denied { by, message } => format!("Denied by {}: {}", clean(by, 80), clean(message, WORDS)),
         Event::Intended { attempt, intent, action } => format!("Allowed as attempt {attempt}, action {intent}: {action}"),
+        Event::Diagnosed { intent, found } => kept(*intent, found),
         Event::Begun { intent } => format!("Action {intent} began"),
         Event::Ended { intent, outcome } => {
             format!("Action {intent} {}: {}", outcome.ending.word().replace('-', " "), clean(&outcome.message, WORDS))
         }
         Event::Cancelled { intent, message } => format!("Action {intent} was not begun: {}", clean(message, WORDS)),
+        Event::Stopped { by, message } => format!("{} wants it stopped: {}", clean(by, 80), clean(message, WORDS)),
         Event::Verified { attempt, verdict, message } => {
             let verdict = match verdict {
                 Verdict::Healed => "HEALED",
@@ -88,6 +90,21 @@ fn text(event: &Event) -> String {
             format!("{how}: {}", clean(message, WORDS))
         }
     }
+}
+
+/// What was kept before an action, in one line; the lines themselves are details.
+fn kept(intent: u32, found: &Diagnostics) -> String {
+    let lines = |lines: &[String], of: &str| match lines.len() {
+        0 => None,
+        1 => Some(format!("1 line of its {of}")),
+        many => Some(format!("{many} lines of its {of}")),
+    };
+    let state = Some(clean(&found.state, WORDS)).filter(|state| !state.is_empty());
+    let kept: Vec<String> =
+        [state, lines(&found.health, "health check"), lines(&found.log, "log")].into_iter().flatten().collect();
+    let missing: String = found.missing.iter().map(|why| format!("; {}", clean(why, WORDS))).collect();
+    let told = if kept.is_empty() { "nothing".to_owned() } else { kept.join("; ") };
+    format!("Kept before action {intent}: {told}{missing}")
 }
 
 fn name(alert: &Alert) -> String {
@@ -158,6 +175,10 @@ fn details(event: &Event) -> Vec<String> {
         }
         Event::Asked { ambiguous, .. } => ambiguous.iter().map(|text| format!("ambiguous: {}", clean(text, WORDS))).collect(),
         Event::ApprovalAsked { actions, .. } => explain(actions),
+        Event::Diagnosed { found, .. } => {
+            let health = found.health.iter().map(|line| format!("health: {}", clean(line, WORDS)));
+            health.chain(found.log.iter().map(|line| format!("log: {}", clean(line, WORDS)))).collect()
+        }
         Event::Ended { outcome, .. } => outcome.output.iter().map(|line| clean(line, 200)).collect(),
         _ => Vec::new(),
     }

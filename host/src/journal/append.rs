@@ -10,6 +10,7 @@ use super::storm::Newcomer;
 use crate::alert::IncidentId;
 use crate::clock::Time;
 use crate::incident::Event;
+use crate::policy::brakes::PerWindow;
 
 /// The longest window of a [`Spend::Rate`]: older stamps are forgotten.
 pub const LONGEST_WINDOW: Duration = Duration::from_secs(32 * 24 * 3_600);
@@ -35,8 +36,12 @@ pub struct Append {
     pub stamp: Vec<String>,
     /// Keys of locks that this incident gives back.
     pub release: Vec<String>,
-    /// Keys that this incident holds from now on, without a check; others may hold them too.
+    /// True when it gives back every lock that it holds, whatever they are.
+    pub release_all: bool,
+    /// Locks that it takes without a check; others may hold them too.
     pub hold: Vec<String>,
+    /// Keys that mark this incident until it is closed: no locks, and not given back with them.
+    pub mark: Vec<String>,
     /// Who is counted, so that a storm is noticed.
     pub newcomers: Vec<Newcomer>,
 }
@@ -52,7 +57,9 @@ impl Append {
             spend: Vec::new(),
             stamp: Vec::new(),
             release: Vec::new(),
+            release_all: false,
             hold: Vec::new(),
+            mark: Vec::new(),
             newcomers: Vec::new(),
         }
     }
@@ -61,14 +68,12 @@ impl Append {
 /// A brake as data: checked and spent inside the append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spend {
-    /// At most `limit` stamps of `key` within `window`; spending sets one more stamp.
+    /// So many stamps of `key` as every one of `limits` allows within its window; spending sets one more stamp.
     Rate {
         /// What is counted, such as `attempts:local/nginx-demo`.
         key: String,
-        /// How many are allowed.
-        limit: u32,
-        /// Within how long a time.
-        window: Duration,
+        /// How many are allowed, each within its own time.
+        limits: Vec<PerWindow>,
     },
     /// At most `limit` incidents hold `key` at once; spending holds it until released. Holding it twice counts once.
     Lock {
@@ -135,6 +140,8 @@ pub enum Appended {
     Braked {
         /// Its key.
         key: String,
+        /// Which limit of a rate; of several without room, the one that lets go last.
+        limit: Option<PerWindow>,
         /// When it may have room again; `None`: when somebody releases it, or never, if more is spent at once than its limit.
         after: Option<Time>,
         /// Who holds it, for locks.
@@ -164,8 +171,9 @@ impl Draft {
         if ends.is_some_and(|at| at + 1 < append.events.len()) {
             return refuse("nothing can follow `closed`");
         }
-        let rates = append.spend.iter().any(|spend| matches!(spend, Spend::Rate { window, .. } if *window > LONGEST_WINDOW));
-        if rates || append.newcomers.iter().any(|new| new.window > LONGEST_WINDOW) {
+        let long = |limit: &PerWindow| limit.window > LONGEST_WINDOW;
+        let too_long = |spend: &Spend| matches!(spend, Spend::Rate { limits, .. } if limits.iter().any(long));
+        if append.spend.iter().any(too_long) || append.newcomers.iter().any(|new| new.window > LONGEST_WINDOW) {
             return refuse("a rate cannot be counted over more than 32 days");
         }
         let bodies: Vec<String> = append

@@ -10,6 +10,7 @@ use super::storm::Storm;
 use super::{Appended, Spend};
 use crate::alert::IncidentId;
 use crate::clock::Time;
+use crate::policy::brakes::PerWindow;
 
 /// What a store can count.
 pub trait Counts {
@@ -34,11 +35,11 @@ pub trait Counts {
     /// The store's.
     fn holders(&self, key: &str, without: &IncidentId) -> Result<(u64, Option<IncidentId>), Self::Error>;
 
-    /// Does anybody hold this key?
+    /// Does this key mark any incident?
     ///
     /// # Errors
     /// The store's.
-    fn is_held(&self, key: &str) -> Result<bool, Self::Error>;
+    fn is_marked(&self, key: &str) -> Result<bool, Self::Error>;
 
     /// When this subject was last counted among the newcomers of this key.
     ///
@@ -68,29 +69,26 @@ pub fn check<C: Counts>(counts: &C, now: Time, incident: &IncidentId, spends: &[
     let mut spent: BTreeMap<&str, u64> = BTreeMap::new();
     for spend in spends {
         let braked = match spend {
-            Spend::Rate { key, limit, window } => {
+            Spend::Rate { key, limits } => {
                 let before = spent.entry(key).or_default();
                 *before += 1;
-                check_rate(counts, now.minus(*window), key, *before, u64::from(*limit))?.map(|oldest| Appended::Braked {
-                    key: key.clone(),
-                    after: oldest.map(|at| at.plus(*window)),
-                    holder: None,
-                })
+                let full = check_rate(counts, now, key, *before, limits)?;
+                full.map(|(limit, after)| Appended::Braked { key: key.clone(), limit: Some(limit), after, holder: None })
             }
             Spend::Lock { key, limit } => {
                 let (others, holder) = counts.holders(key, incident)?;
-                (others >= u64::from(*limit)).then(|| Appended::Braked { key: key.clone(), after: None, holder })
+                (others >= u64::from(*limit)).then(|| Appended::Braked { key: key.clone(), limit: None, after: None, holder })
             }
             Spend::Calm { key } => {
                 let storm = counts.storm(key)?.filter(|storm| storm.is_on(now));
-                storm.map(|storm| Appended::Braked { key: key.clone(), after: Some(storm.until), holder: None })
+                storm.map(|storm| Appended::Braked { key: key.clone(), limit: None, after: Some(storm.until), holder: None })
             }
             Spend::Share { key, of, limit } => {
                 let mut held = 0;
                 for one in of {
-                    held += u32::from(counts.is_held(one)?);
+                    held += u32::from(counts.is_marked(one)?);
                 }
-                (held > *limit).then(|| Appended::Braked { key: key.clone(), after: None, holder: None })
+                (held > *limit).then(|| Appended::Braked { key: key.clone(), limit: None, after: None, holder: None })
             }
         };
         if braked.is_some() {
@@ -100,11 +98,27 @@ pub fn check<C: Counts>(counts: &C, now: Time, incident: &IncidentId, spends: &[
     Ok(None)
 }
 
-/// `Some` when so many more stamps are too many, with the stamp that has to leave the window first, if waiting helps at all.
-fn check_rate<C: Counts>(counts: &C, since: Time, key: &str, more: u64, limit: u64) -> Result<Option<Option<Time>>, C::Error> {
-    // So many of the counted ones have to leave before there is room.
-    match (counts.stamped(key, since)? + more).checked_sub(limit) {
-        None | Some(0) => Ok(None),
-        Some(excess) => Ok(Some(counts.stamp(key, since, excess - 1)?)),
+/// Of the limits for which so many more stamps are too many, the one that lets go last, and when; `None` if waiting never helps.
+fn check_rate<C: Counts>(
+    counts: &C,
+    now: Time,
+    key: &str,
+    more: u64,
+    limits: &[PerWindow],
+) -> Result<Option<(PerWindow, Option<Time>)>, C::Error> {
+    let mut last: Option<(PerWindow, Option<Time>)> = None;
+    for limit in limits {
+        let since = now.minus(limit.window);
+        // So many of the counted ones have to leave before there is room.
+        let Some(excess) = (counts.stamped(key, since)? + more).checked_sub(limit.limit.into()).filter(|excess| *excess > 0)
+        else {
+            continue;
+        };
+        let after = counts.stamp(key, since, excess - 1)?.map(|oldest| oldest.plus(limit.window));
+        // `None` is later than any moment.
+        if last.is_none_or(|(_, other)| after.is_none() || other.is_some_and(|other| after > Some(other))) {
+            last = Some((*limit, after));
+        }
     }
+    Ok(last)
 }

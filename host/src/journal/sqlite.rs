@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 use rusqlite::ErrorCode;
 
 use super::storm::Storm;
-use super::{Append, Appended, Away, Draft, Entry, JournalError, Keep, Listed, Settings, Spend, Store};
+use super::{Append, Appended, Away, Draft, Entry, JournalError, Keep, Listed, Opened, Settings, Spend, Store, Vitals};
 use crate::alert::{IncidentId, Key};
 
 pub use backup::backup;
@@ -50,7 +50,8 @@ pub(super) struct Sqlite {
     dir: PathBuf,
     epoch: u64,
     away: Arc<Mutex<Vec<Away>>>,
-    writer: Writer<Database>,
+    /// `None` when it is open for reading only.
+    writer: Option<Writer<Database>>,
     readers: Readers,
 }
 
@@ -73,7 +74,19 @@ impl Sqlite {
             keeper::start(turns, keep).map_err(thread)?;
         }
         let readers = Readers::start(dir).map_err(thread)?;
-        Ok(Self { dir: dir.to_owned(), epoch, away, writer, readers })
+        Ok(Self { dir: dir.to_owned(), epoch, away, writer: Some(writer), readers })
+    }
+
+    /// Opens the journal of this folder for reading, also while a server writes it.
+    pub fn read_only(dir: &Path) -> Result<Self, JournalError> {
+        // What is wrong with it is said now, and not by the first read.
+        Reader::open(dir)?;
+        let readers = Readers::start(dir).map_err(|e| JournalError::Open(format!("its threads cannot be started: {e}")))?;
+        Ok(Self { dir: dir.to_owned(), epoch: 0, away: Arc::default(), writer: None, readers })
+    }
+
+    fn writer(&self) -> Result<&Writer<Database>, JournalError> {
+        self.writer.as_ref().ok_or_else(|| JournalError::NotDone("it is open for reading only".to_owned()))
     }
 
     /// Reads on one of the threads that do nothing else.
@@ -102,7 +115,7 @@ impl Store for Sqlite {
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, JournalError>> {
-        async move { self.writer.append(Arc::new(Draft::new(append)?)).await }.boxed()
+        async move { self.writer()?.append(Arc::new(Draft::new(append)?)).await }.boxed()
     }
 
     fn room(&self, incident: &IncidentId, spend: &[Spend]) -> BoxFuture<'_, Result<Option<Appended>, JournalError>> {
@@ -142,6 +155,19 @@ impl Store for Sqlite {
         self.reading(move |reader| reader.due(limit))
     }
 
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        self.reading(move |reader| reader.page(before, open_only, limit))
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        let (reads_waiting, appends_waiting) = (self.readers.waiting(), self.writer.as_ref().map_or(0, Writer::waiting));
+        let dir = self.dir.clone();
+        self.reading(move |reader| {
+            let (first, last) = (reader.first_pos()?, reader.last_pos()?);
+            Ok(Vitals { first, last, bytes: folder::bytes(&dir), reads_waiting, appends_waiting })
+        })
+    }
+
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {
         let key = key.to_owned();
         self.reading(move |reader| reader.storm(&key))
@@ -153,7 +179,7 @@ impl Store for Sqlite {
 
     fn ready(&self) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
-            self.writer.turn(READY_DEADLINE, Database::probe).await.unwrap_or_else(|| {
+            self.writer()?.turn(READY_DEADLINE, Database::probe).await.unwrap_or_else(|| {
                 Err(JournalError::NotDone(format!(
                     "no answer within {} s: is the disk of {} stuck, or does another program hold a lock on its journal.db?",
                     READY_DEADLINE.as_secs(),

@@ -15,7 +15,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::http::{BaseUrl, Endpoint, LookError};
-use crate::alert::{Alert, Family, Key, Labels, Status};
+use crate::alert::{Alert, Family, Key, Labels, Status, own};
 use crate::clock::Time;
 use crate::incident::Rule;
 use crate::telemetry::clean;
@@ -258,7 +258,7 @@ impl Alertmanager {
         Ok(AmAlert { alert, suppressed: suppressed.then_some(Suppression { silenced_by, inhibited_by }), updated_at })
     }
 
-    /// Whether a person wants this very alert left alone now: a silence other than Paramedic's own, or an inhibition.
+    /// Whether a person wants this very alert left alone now: a silence or an inhibition other than Paramedic's own.
     ///
     /// # Errors
     /// When it cannot be found out; nothing must be done then, unless the policy says otherwise.
@@ -278,10 +278,9 @@ impl Alertmanager {
                 }
             }
         }
-        match listed.iter().filter_map(|a| a.suppressed.as_ref()).flat_map(|s| &s.inhibited_by).next() {
-            Some(fingerprint) => Ok(Some(self.inhibition(fingerprint).await?)),
-            None => Ok(None),
-        }
+        let inhibited_by: Vec<&String> =
+            listed.iter().filter_map(|a| a.suppressed.as_ref()).flat_map(|s| &s.inhibited_by).collect();
+        if inhibited_by.is_empty() { Ok(None) } else { self.inhibition(&inhibited_by).await }
     }
 
     fn silenced(&self, silences: &[Silence], labels: &Labels) -> Result<Option<Hold>, LookError> {
@@ -293,11 +292,20 @@ impl Alertmanager {
         Ok(None)
     }
 
-    async fn inhibition(&self, fingerprint: &str) -> Result<Hold, LookError> {
+    /// Who inhibits, other than the alert with which Paramedic itself says that it heals. Alertmanager names one of several,
+    /// that of the first rule: so the rule about Paramedic has to be the last one.
+    async fn inhibition(&self, fingerprints: &[&String]) -> Result<Option<Hold>, LookError> {
         let alerts = self.alerts().await?;
-        let source = alerts.iter().find(|a| a.alert.fingerprint.as_deref() == Some(fingerprint));
-        let by = source.map_or_else(|| format!("alert {fingerprint}"), |a| a.alert.name().to_owned());
-        Ok(Hold { rule: Rule::Inhibited, by: clean(&by, 200), why: String::new(), until: None })
+        for fingerprint in fingerprints {
+            let source = alerts.iter().find(|a| a.alert.fingerprint.as_ref() == Some(*fingerprint));
+            if source.is_some_and(|a| own::is_healing(&a.alert.labels)) {
+                continue;
+            }
+            // One that ended between the two questions is somebody's, until it is known whose.
+            let by = source.map_or_else(|| format!("alert {fingerprint}"), |a| a.alert.name().to_owned());
+            return Ok(Some(Hold { rule: Rule::Inhibited, by: clean(&by, 200), why: String::new(), until: None }));
+        }
+        Ok(None)
     }
 }
 

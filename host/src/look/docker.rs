@@ -4,12 +4,14 @@
 //! (see `Engines::hands`). The engine is asked anew every time and a client is made for every call, so that a socket
 //! that appears later, or an engine that was restarted, needs no care here. A container is found by its exact name or its full
 //! id; Docker would also take the beginning of an id or another container's name, and that is no match.
-//! A list serves for counting alone, never for finding a target. Absent on purpose: retries, and a memory of anything.
+//! Lists of containers are only asked for to count them: by a label for `minimum_healthy`, all for a storm's share; never to find
+//! a target (Podman's cannot be read by the client). Absent on purpose: retries, and a memory of anything.
 
+mod diagnostics;
 mod protected;
 mod stopped;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
@@ -21,8 +23,9 @@ use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerState, HostConfig};
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::ListContainersOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ContainerId, ContainerName, DockerHost, Target};
@@ -32,6 +35,9 @@ use crate::telemetry::clean;
 
 /// How long one look at an engine may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// So many containers of a list are looked at at the same time.
+const AT_ONCE: usize = 16;
 
 /// How much of an engine's own text is kept.
 const TEXT: usize = 1_000;
@@ -227,6 +233,11 @@ impl Container {
     pub fn is_running(&self) -> bool {
         self.state == "running"
     }
+
+    /// True while it runs and its health check, if it has one, says that it is well.
+    pub fn is_healthy(&self) -> bool {
+        self.is_running() && self.health.as_deref().is_none_or(|health| health == "healthy")
+    }
 }
 
 /// The operator's engines, to look at.
@@ -283,13 +294,34 @@ impl Engines {
         Ok(found.filter(|container| container.id == *id))
     }
 
+    /// All containers with this label, running or not.
+    ///
+    /// # Errors
+    /// Why it could not be found out.
+    pub async fn labelled(&self, host: &DockerHost, label: &str, value: &str) -> Result<Vec<Container>, LookError> {
+        let client = self.client(host, DEADLINE)?;
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{label}={value}")])]);
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+        let listed = self.asked(host, client.list_containers(Some(options))).await?;
+        // The list knows too little of their health.
+        let ids = listed.into_iter().filter_map(|summary| summary.id?.parse().ok());
+        let inspected = futures_util::stream::iter(ids).map(|id: ContainerId| async move { self.by_id(host, &id).await });
+        let all = async {
+            let found: Vec<Option<Container>> = inspected.buffered(AT_ONCE).try_collect().await?;
+            // One that is gone meanwhile is none.
+            Ok(found.into_iter().flatten().collect())
+        };
+        let late = LookError::TooSlow { host: host.clone(), within: DEADLINE };
+        tokio::time::timeout(DEADLINE, all).await.unwrap_or(Err(late))
+    }
+
     /// All containers of this host with their labels, running or not.
     ///
     /// # Errors
     /// Why it could not be found out.
     pub async fn all(&self, host: &DockerHost) -> Result<Vec<(Target, Labels)>, LookError> {
         let client = self.client(host, DEADLINE)?;
-        let all = ListContainersOptionsBuilder::new().all(true).build();
+        let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
         let listed = self.asked(host, client.list_containers(Some(all))).await?;
         let named = |names: Vec<String>| {
             // The names that other containers know it by have a second slash.

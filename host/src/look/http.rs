@@ -97,7 +97,7 @@ pub enum LookError {
 }
 
 /// The innermost reason: the outer ones only repeat the URL.
-fn root(error: &reqwest::Error) -> String {
+pub(crate) fn root(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
     while let Some(next) = inner.source() {
         inner = next;
@@ -132,7 +132,8 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    fn path(&self, parts: &[&str]) -> Url {
+    /// An address below it.
+    pub(crate) fn path(&self, parts: &[&str]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(parts);
@@ -234,14 +235,8 @@ impl Endpoint {
         parsed.map_err(|e| self.invalid(e))
     }
 
-    /// The token is read anew for every question, so that it can be replaced while we run.
     async fn token(&self, path: &Path) -> Result<String, LookError> {
-        let failed = |error| LookError::Token { who: self.who.clone(), path: path.to_owned(), error };
-        let bytes = tokio::fs::metadata(path).await.map_err(failed)?.len();
-        if bytes > MOST_SMALL_BYTES as u64 {
-            return Err(failed(std::io::Error::other("it is too large to be a token")));
-        }
-        Ok(tokio::fs::read_to_string(path).await.map_err(failed)?.trim().to_owned())
+        read_token(path).await.map_err(|error| LookError::Token { who: self.who.clone(), path: path.to_owned(), error })
     }
 
     async fn body(&self, mut response: Response, most: usize) -> Result<Vec<u8>, LookError> {
@@ -271,6 +266,14 @@ impl Endpoint {
     fn broken(&self, error: reqwest::Error) -> LookError {
         broken(self.who.clone(), error)
     }
+}
+
+/// A token is read anew for every question, so that it can be replaced while we run.
+pub(crate) async fn read_token(path: &Path) -> std::io::Result<String> {
+    if tokio::fs::metadata(path).await?.len() > MOST_SMALL_BYTES as u64 {
+        return Err(std::io::Error::other("it is too large to be a token"));
+    }
+    Ok(tokio::fs::read_to_string(path).await?.trim().to_owned())
 }
 
 /// No answer, or not a whole one.

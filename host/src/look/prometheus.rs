@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use super::http::{BaseUrl, Endpoint, LookError};
 use crate::alert::{Alert, Family, Labels, Status};
 use crate::clock::{Time, parse_duration};
+use crate::telemetry::clean;
 
 /// How long the external labels that were read are believed: Prometheus may be told to reload its configuration.
 const EXTERNAL_LABELS_FOR: Duration = Duration::from_secs(60);
@@ -165,6 +166,8 @@ pub struct Prometheus {
 #[derive(Deserialize)]
 struct Answer<T> {
     data: T,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -376,6 +379,30 @@ impl Prometheus {
         self.samples(answer.data)
     }
 
+    /// What a PromQL expression finds at this moment, in words; `None` when it has no result: an empty vector. A number or a text is always
+    /// a result, and an empty answer with a warning is no answer.
+    ///
+    /// # Errors
+    /// When it cannot be asked, refuses the expression, or its answer cannot be used.
+    pub async fn finds(&self, promql: &str) -> Result<Option<String>, LookError> {
+        let form = [("query", promql), ("timeout", QUERY_TIMEOUT), ("limit", QUERY_LIMIT)];
+        let answer: Answer<QueryData> = self.endpoint.form(&["api", "v1", "query"], &form).await?;
+        let QueryData { result_type, result } = answer.data;
+        match result_type.as_str() {
+            "vector" | "matrix" => {
+                let series: Vec<SeriesData> = serde_json::from_value(result).map_err(|e| self.endpoint.invalid(e))?;
+                let warned = answer.warnings.first().filter(|_| series.is_empty());
+                let warned = warned.map(|warning| format!("no series, but {} warns: {}", self.who(), clean(warning, 300)));
+                Ok(warned.or_else(|| found(&series)))
+            }
+            other => Ok(Some(format!(
+                "a {} ({}), which is a result whatever it says: compare series instead, such as `up == 0`",
+                clean(other, 20),
+                clean(&result.to_string(), 60)
+            ))),
+        }
+    }
+
     fn samples(&self, data: QueryData) -> Result<Vec<Sample>, LookError> {
         let invalid = |e: serde_json::Error| self.endpoint.invalid(e);
         let series = match data.result_type.as_str() {
@@ -412,6 +439,21 @@ impl Prometheus {
         let answer: Answer<Option<Vec<String>>> = self.endpoint.get(&["api", "v1", "labels"], &query).await?;
         Ok(answer.data.unwrap_or_default())
     }
+}
+
+/// Series in words: some of them, and how many more there are.
+fn found(series: &[SeriesData]) -> Option<String> {
+    let shown = |series: &SeriesData| {
+        let labels = series.metric.iter().filter(|(name, _)| *name != "__name__").take(8);
+        let labels: Vec<String> = labels.map(|(name, value)| format!("{}=\"{}\"", clean(name, 60), clean(value, 80))).collect();
+        let name = series.metric.get("__name__").map_or(String::new(), |name| clean(name, 80));
+        let value = series.value.as_ref().map_or(String::new(), |(_, value)| format!(" {}", clean(value, 40)));
+        format!("{name}{{{}}}{value}", labels.join(", "))
+    };
+    let first: Vec<String> = series.iter().take(2).map(shown).collect();
+    let more = series.len().saturating_sub(first.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }
 
 /// Turns a value of `time()` or `timestamp()` into a moment.

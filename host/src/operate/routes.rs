@@ -11,12 +11,13 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{No, Operator, Wish};
+use super::{No, Operator, Wanted, Wish};
 use crate::policy::approve::Person;
 use crate::telemetry::clean;
 
@@ -34,6 +35,8 @@ struct Said {
     reason: String,
     #[serde(default)]
     digest: Option<String>,
+    #[serde(default)]
+    cancel_running: bool,
 }
 
 #[derive(Clone)]
@@ -49,11 +52,20 @@ pub(super) fn router(operator: Arc<Operator>, who: Person) -> Router {
         .route("/v1/incidents/{id}/{command}", post(command))
         .route("/v1/halt", get(halted).post(halt))
         .route("/v1/resume", post(resume))
+        .route("/v1/holds", get(holds).post(hold).delete(release_all))
+        .route("/v1/holds/all", get(all_holds))
+        .route("/v1/holds/{id}", delete(release))
         .fallback(|| async {
-            error(StatusCode::NOT_FOUND, "there is nothing here: /v1/incidents/ID/COMMAND, /v1/halt, /v1/resume")
+            error(
+                StatusCode::NOT_FOUND,
+                "there is nothing here: /v1/incidents/ID/COMMAND, /v1/halt, /v1/resume, /v1/holds, /v1/holds/ID",
+            )
         })
         .method_not_allowed_fallback(|| async {
-            error(StatusCode::METHOD_NOT_ALLOWED, "commands are sent with POST, questions with GET")
+            error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "commands are sent with POST, questions with GET, and a hold is released with DELETE",
+            )
         })
         .with_state(Desk { operator, who })
 }
@@ -71,12 +83,15 @@ async fn command(State(desk): State<Desk>, Path((id, command)): Path<(String, St
         ("close", None) => Wish::Close,
         ("retry", None) => Wish::Retry,
         ("deny", None) => Wish::Deny,
+        ("cancel", None) => Wish::Cancel,
         ("approve", Some(digest)) => Wish::Approve(digest),
         ("approve", None) => {
             return error(StatusCode::BAD_REQUEST, "send the `digest` of what was shown: GET /v1/incidents/ID tells it");
         }
-        ("close" | "retry" | "deny", Some(_)) => return error(StatusCode::BAD_REQUEST, "`digest` belongs to approve alone"),
-        _ => return error(StatusCode::NOT_FOUND, "there is no such command: close, retry, approve, deny"),
+        ("close" | "retry" | "deny" | "cancel", Some(_)) => {
+            return error(StatusCode::BAD_REQUEST, "`digest` belongs to approve alone");
+        }
+        _ => return error(StatusCode::NOT_FOUND, "there is no such command: close, retry, approve, deny, cancel"),
     };
     answer(timeout(DONE_WITHIN, desk.operator.command(&desk.who, &id, &wish, &said.reason)).await)
 }
@@ -87,7 +102,49 @@ async fn halted(State(desk): State<Desk>) -> Response {
 
 async fn halt(State(desk): State<Desk>, body: Body) -> Response {
     match said(body).await {
-        Ok(said) => answer(timeout(DONE_WITHIN, desk.operator.halt(&desk.who, &said.reason)).await),
+        Ok(said) => {
+            let halt = async {
+                let halted = desk.operator.halt(&desk.who, &said.reason).await?;
+                if said.cancel_running {
+                    Ok(desk.operator.cancel_running(&desk.who, &said.reason, halted).await)
+                } else {
+                    Ok(halted)
+                }
+            };
+            answer(timeout(DONE_WITHIN, halt).await)
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Everything that holds.
+async fn holds(State(desk): State<Desk>) -> Response {
+    answer(timeout(DONE_WITHIN, desk.operator.holds(false)).await)
+}
+
+/// And what has ended.
+async fn all_holds(State(desk): State<Desk>) -> Response {
+    answer(timeout(DONE_WITHIN, desk.operator.holds(true)).await)
+}
+
+async fn hold(State(desk): State<Desk>, body: Body) -> Response {
+    match read::<Wanted>(body, "{\"matchers\": [\"...\"], \"until\": \"...\", \"reason\": \"...\"}").await {
+        Ok(wanted) => answer(timeout(DONE_WITHIN, desk.operator.hold(&desk.who, &wanted)).await),
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn release(State(desk): State<Desk>, Path(id): Path<String>, body: Body) -> Response {
+    let_go(&desk, Some(id), body).await
+}
+
+async fn release_all(State(desk): State<Desk>, body: Body) -> Response {
+    let_go(&desk, None, body).await
+}
+
+async fn let_go(desk: &Desk, id: Option<String>, body: Body) -> Response {
+    match said(body).await {
+        Ok(said) => answer(timeout(DONE_WITHIN, desk.operator.release(&desk.who, id, &said.reason)).await),
         Err(refusal) => *refusal,
     }
 }
@@ -101,20 +158,21 @@ async fn resume(State(desk): State<Desk>, body: Body) -> Response {
 
 /// What was sent, with its reason cleaned; or the answer to somebody who says nothing that can be used.
 async fn said(body: Body) -> Result<Said, Box<Response>> {
-    let bad = |text: &str| Err(Box::new(error(StatusCode::BAD_REQUEST, text)));
+    let said: Said = read(body, "{\"reason\": \"...\"}").await?;
+    match super::reason(&said.reason) {
+        Ok(reason) => Ok(Said { reason, ..said }),
+        Err(why) => Err(Box::new(error(StatusCode::BAD_REQUEST, &why))),
+    }
+}
+
+async fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, Box<Response>> {
     let bytes = match timeout(BODY_WITHIN, axum::body::to_bytes(body, MOST_BYTES)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(_)) => return Err(Box::new(error(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off, or is above 16 KiB"))),
         Err(_) => return Err(Box::new(error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
     };
-    let said: Said = match serde_json::from_slice(&bytes) {
-        Ok(said) => said,
-        Err(why) => return bad(&format!("send {{\"reason\": \"...\"}} as JSON: {why}")),
-    };
-    match super::reason(&said.reason) {
-        Ok(reason) => Ok(Said { reason, ..said }),
-        Err(why) => bad(&why),
-    }
+    serde_json::from_slice(&bytes)
+        .map_err(|why| Box::new(error(StatusCode::BAD_REQUEST, &format!("send {expected} as JSON: {why}"))))
 }
 
 fn answer<T: Serialize>(done: Result<Result<T, No>, tokio::time::error::Elapsed>) -> Response {
@@ -123,6 +181,7 @@ fn answer<T: Serialize>(done: Result<Result<T, No>, tokio::time::error::Elapsed>
         Ok(Err(no)) => {
             let status = match &no {
                 No::NoSuch(_) => StatusCode::NOT_FOUND,
+                No::Bad(_) => StatusCode::BAD_REQUEST,
                 No::State(_) => StatusCode::CONFLICT,
                 No::Forbidden(_) => StatusCode::FORBIDDEN,
                 No::Broken(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -29,6 +29,8 @@ pub struct DockerGrants {
     pub start: Vec<Containers>,
     /// Stop these.
     pub stop: Vec<Containers>,
+    /// Keep the last lines of their logs, their state and what their health checks said, before something is done about them.
+    pub logs: Vec<Containers>,
 }
 
 /// Containers: `local/nginx-*`, or `{host: local, label: "paramedic.heal=true"}`.
@@ -134,6 +136,11 @@ impl Grants {
     /// May anything be done to this container, which has these labels?
     pub fn covers(&self, target: &Target, labels: &Labels) -> bool {
         self.containers().any(|containers| containers.covers(target, labels))
+    }
+
+    /// May the log of this container, which has these labels, be kept?
+    pub fn allows_logs(&self, target: &Target, labels: &Labels) -> bool {
+        self.docker.logs.iter().any(|containers| containers.covers(target, labels))
     }
 
     /// The grant for this playbook on this host, if there is one.

@@ -1,6 +1,6 @@
 //! Who may send alerts, and read what Paramedic sees: whoever knows the token in a file.
 //!
-//! The token can post alerts and read `/api/v1/detectors`; nothing can be moved with it beyond that. The file is read again
+//! The token can post alerts and read `/metrics` and `/api/v1`; nothing can be moved with it beyond that. The file is read again
 //! when it changes, so that a token is renewed without a restart. Absent on purpose: tokens in settings or arguments, where
 //! `ps` and version control would show them, and more than one role.
 

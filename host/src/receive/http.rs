@@ -46,8 +46,8 @@ const RETRY_AFTER_SECONDS: &str = "5";
 /// Makes alerts durable. `Ok` is the acknowledgement.
 pub type Hear = Arc<dyn Fn(Via, Vec<Alert>) -> BoxFuture<'static, Result<(), HearError>> + Send + Sync>;
 
-/// Says whether alerts can be taken in, or why not.
-pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Says whether alerts can be taken in, with what else a person should know then; or why not.
+pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<String>, String>> + Send + Sync>;
 
 /// Why alerts could not be made durable.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ impl Doors {
         Ok(Self {
             gate: Gate::new(settings)?,
             hear,
-            ready: Arc::new(|| Box::pin(async { Ok(()) })),
+            ready: Arc::new(|| Box::pin(async { Ok(Vec::new()) })),
             patience: Patience::default(),
             room,
             beside: Router::new(),
@@ -145,7 +145,7 @@ impl Doors {
             .route("/api/v2/alerts", door(Door::Post))
             // What moves Paramedic is said elsewhere, whatever token is shown here.
             .route("/v1/{*rest}", only_the_socket())
-            .route("/api/v1/incidents/{*rest}", only_the_socket())
+            .route("/api/v1/incidents/{id}/{command}", only_the_socket())
             .route("/api/v1/halt", only_the_socket())
             .route("/api/v1/resume", only_the_socket())
             .route("/-/healthy", only("GET, HEAD", get(|| async { plain(StatusCode::OK, "OK") })))
@@ -258,20 +258,27 @@ pub(crate) fn guard(gate: &Gate, headers: &HeaderMap) -> Result<(), Box<Response
 
 async fn answer_ready(State(ready): State<Ready>) -> Response {
     match ready().await {
-        Ok(()) => plain(StatusCode::OK, "OK"),
+        // One line each, behind the word that everybody looks for.
+        Ok(notes) => {
+            let text = std::iter::once("OK".to_owned()).chain(notes).collect::<Vec<_>>().join("\n");
+            answer(StatusCode::OK, "text/plain; charset=utf-8", text)
+        }
         Err(why) => with(error(StatusCode::SERVICE_UNAVAILABLE, &why), RETRY_AFTER, RETRY_AFTER_SECONDS),
     }
 }
 
 /// Commands of people, which no token of a sender can ever give.
 fn only_the_socket<S: Clone + Send + Sync + 'static>() -> MethodRouter<S> {
-    let message = "alerts are taken in here, and nothing else: a sender's token moves nothing. Commands go over the operator's socket \
+    post(moves_nothing)
+        .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing here: alerts are sent to /alert or /api/v2/alerts") })
+}
+
+/// The answer to a command that came through a door.
+pub(crate) async fn moves_nothing(body: Body) -> Response {
+    let message = "alerts are taken in here, and what is known is read: a sender's token moves nothing. Commands go over the operator's socket \
                    of the server's machine (`operator.socket`, else operator.sock in `data`): see `paramedic incident --help`, `paramedic halt`, `paramedic resume`";
-    post(move |body: Body| async move {
-        discard(body, Instant::now() + Patience::default().body).await;
-        error(StatusCode::FORBIDDEN, message)
-    })
-    .fallback(|| async { error(StatusCode::NOT_FOUND, "there is nothing here: alerts are sent to /alert or /api/v2/alerts") })
+    discard(body, Instant::now() + Patience::default().body).await;
+    error(StatusCode::FORBIDDEN, message)
 }
 
 /// Other methods are refused with the ones there are.
@@ -343,12 +350,12 @@ fn too_large() -> Response {
     error(StatusCode::PAYLOAD_TOO_LARGE, "a message may be at most 32 MiB: set `max_alerts` at the sender")
 }
 
-fn later(message: &str) -> Response {
+pub(crate) fn later(message: &str) -> Response {
     with(error(StatusCode::SERVICE_UNAVAILABLE, message), RETRY_AFTER, RETRY_AFTER_SECONDS)
 }
 
 /// A short error: the whole of it ends up in the sender's log.
-fn error(status: StatusCode, message: &str) -> Response {
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     answer(status, "application/json", json!({ "error": clean(message, 500) }).to_string())
 }
 

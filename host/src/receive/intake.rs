@@ -13,10 +13,11 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use crate::alert::{Alert, IncidentId, Key, Status, Via};
+use crate::alert::{Alert, IncidentId, Key, Status, Via, own};
 use crate::clock::Time;
 use crate::incident::{Closing, Event, Incident};
 use crate::journal::{Append, Appended, Journal, JournalError};
+use crate::telemetry::Counters;
 
 /// After a positively observed recovery, how long other sources may still repeat the old firing: Alertmanager keeps an alert
 /// for its `resolve_timeout`, 5 minutes by default, when Prometheus does not tell it more.
@@ -88,6 +89,10 @@ pub struct Intake {
     rush: Rush,
     /// Why the last alerts could not be made durable, if they could not, and when that was.
     broken: Mutex<Option<(Instant, String)>>,
+    /// Alerts that were heard and, if need be, made durable, by door; whether or not anything was new in them.
+    pub heard: Counters,
+    /// Alerts that could not be made durable, by door: their senders come again.
+    pub not_kept: Counters,
     /// What the journal last said when it was asked whether it can be written.
     probed: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
 }
@@ -95,8 +100,8 @@ pub struct Intake {
 impl Intake {
     /// `drop` names the labels that do not count for identity; `nudge` is told of every incident about which something was written.
     pub fn new(journal: Journal, drop: Vec<String>, nudge: UnboundedSender<IncidentId>) -> Self {
-        let (known, over, rush, broken, probed) = Default::default();
-        Self { journal, drop, known, over, nudge, rush, broken, probed }
+        let (known, over, rush, broken, probed, heard, not_kept) = Default::default();
+        Self { journal, drop, known, over, nudge, rush, broken, heard, not_kept, probed }
     }
 
     /// Makes what is new in these alerts durable. Returning `Ok` is the acknowledgement.
@@ -106,7 +111,8 @@ impl Intake {
     pub async fn hear(&self, via: Via, alerts: Vec<Alert>) -> Result<(), JournalError> {
         // Replicas may differ in what they say of one alert: firing wins, and each key is written once.
         let mut by_key: HashMap<Key, Alert> = HashMap::new();
-        for alert in alerts {
+        // What Paramedic itself told Alertmanager comes back through every door; it is never an incident.
+        for alert in alerts.into_iter().filter(|alert| !own::is_own(&alert.labels)) {
             let key = Key::of(alert.family, &alert.labels, &self.drop);
             if alert.status == Status::Firing {
                 by_key.insert(key, alert);
@@ -118,6 +124,11 @@ impl Intake {
         let heard = by_key.into_iter().map(|(key, alert)| self.hear_one(via, key, alert));
         // One that cannot be written does not keep the others from being tried.
         let heard: Vec<Result<(), JournalError>> = stream::iter(heard).buffer_unordered(AT_ONCE).collect().await;
+        let kept = heard.iter().filter(|heard| heard.is_ok()).count();
+        for (counters, alerts) in [(&self.heard, kept), (&self.not_kept, heard.len() - kept)] {
+            let door = vec![("door", via.word().to_owned())];
+            counters.get_or_create(&door).inc_by(u64::try_from(alerts).unwrap_or(0));
+        }
         let heard: Result<(), JournalError> = heard.into_iter().collect();
         let broken = heard.as_ref().err().map(|error| (Instant::now(), error.to_string()));
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;

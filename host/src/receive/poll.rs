@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::alert::{Alert, Key, Via};
+use crate::alert::{Alert, Key, Via, own};
 use crate::look::alertmanager::Alertmanager;
 use crate::look::http::{ASK_WITHIN, LookError};
 use crate::look::prometheus::{Prometheus, State};
@@ -141,7 +141,14 @@ impl Source {
         }
     }
 
+    /// What it lists, without what Paramedic itself told it.
     async fn list(&self) -> Result<Vec<(Alert, Listing)>, LookError> {
+        let mut listed = self.list_all().await?;
+        listed.retain(|(alert, _)| !own::is_own(&alert.labels));
+        Ok(listed)
+    }
+
+    async fn list_all(&self) -> Result<Vec<(Alert, Listing)>, LookError> {
         match self {
             Self::Prometheus(p) => {
                 let listing = |state| if state == State::Firing { Listing::Firing } else { Listing::Pending };

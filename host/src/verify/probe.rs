@@ -42,6 +42,19 @@ pub fn passing_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
     policies.iter().filter_map(|(file, policy)| asks(policy).map(|promql| warning(file, promql))).collect()
 }
 
+/// Warns of policies whose `unless` may hold at any value. A series that is there only while nothing shall be done needs no comparison.
+pub fn holding_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
+    let needs_none = |promql: &str| ["absent", "ALERTS", " and ", " unless "].iter().any(|word| promql.contains(word));
+    let suspect = |promql: &&String| !selectors::compares(promql) && !needs_none(promql);
+    let warning = |file: &Path, promql: &String| {
+        let (file, promql) = (file.display(), clean(promql, 200));
+        format!(
+            "{file}: `unless: {promql}` compares nothing: it holds at any value, 0 too, as long as the series is there: if that is not meant, write for instance `{promql} == 1`"
+        )
+    };
+    policies.iter().flat_map(|(file, policy)| policy.unless.iter().filter(suspect).map(|promql| warning(file, promql))).collect()
+}
+
 /// Asks an address once.
 pub(super) async fn http(probe: &HttpProbe, since: Time) -> Seen {
     if Time::now() <= since {

@@ -45,6 +45,7 @@ pub const CASES: &[Case] = &[
         name: "spending_several_places_at_once_is_all_or_none",
         run: |place| spending_several_places_at_once_is_all_or_none(place).boxed(),
     },
+    Case { name: "one_stamp_is_counted_by_every_window", run: |place| one_stamp_is_counted_by_every_window(place).boxed() },
     Case {
         name: "a_lock_names_its_holder_until_it_is_released",
         run: |place| a_lock_names_its_holder_until_it_is_released(place).boxed(),
@@ -73,6 +74,10 @@ pub const CASES: &[Case] = &[
         run: |place| reads_see_all_that_was_acknowledged_and_no_gap(place).boxed(),
     },
     Case { name: "who_is_meant_is_found", run: |place| who_is_meant_is_found(place).boxed() },
+    Case {
+        name: "incidents_are_listed_page_by_page_the_newest_first",
+        run: |place| incidents_are_listed_page_by_page_the_newest_first(place).boxed(),
+    },
     Case {
         name: "a_storm_holds_until_it_has_been_calm_for_a_window",
         run: |place| a_storm_holds_until_it_has_been_calm_for_a_window(place).boxed(),
@@ -112,6 +117,7 @@ async fn whole(journal: &Journal) -> u64 {
 
 async fn appends_are_numbered_and_what_was_written_is_read(place: &dyn Place) {
     let journal = place.open();
+    assert_eq!(journal.head().await.unwrap(), 0);
     let before = Time::now();
     let (pos, seq, at) = committed(&journal.append(opening("A", 1)).await.unwrap());
     assert_eq!((pos, seq), (1, 1));
@@ -126,6 +132,7 @@ async fn appends_are_numbered_and_what_was_written_is_read(place: &dyn Place) {
     assert_eq!(entries.iter().map(|e| (e.pos, e.seq)).collect::<Vec<_>>(), [(1, 1), (3, 2), (4, 3)]);
     assert_eq!((&entries[1].event, entries[1].append_id, entries[1].version), (&note(), two.append_id, 1));
     assert_eq!(journal.read(&id("A", 1), 1, 1).await.unwrap(), entries[1..2]);
+    assert_eq!(journal.head().await.unwrap(), 4);
     assert_eq!(journal.tail(1, 2).await.unwrap().iter().map(|e| e.pos).collect::<Vec<_>>(), [2, 3]);
     let incident = journal.incident(&id("A", 1)).await.unwrap().unwrap();
     assert_eq!((incident.seq, incident.opened_at), (3, at));
@@ -242,6 +249,31 @@ async fn spending_several_places_at_once_is_all_or_none(place: &dyn Place) {
     assert_eq!(journal.read(&id("B", 1), 0, 9).await.unwrap().len(), 1);
 }
 
+async fn one_stamp_is_counted_by_every_window(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A"]).await;
+    let limit = |limit, window| PerWindow { limit, window };
+    let (short, long) = (limit(2, Duration::from_millis(200)), limit(3, HOUR));
+    let both = vec![Spend::Rate { key: "two".to_owned(), limits: vec![short, long] }];
+    let (_, _, first) = committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(short.window)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == short), "{refused:?}");
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    committed(&journal.append(spending("A", both.clone())).await.unwrap());
+    let refused = journal.append(spending("A", both.clone())).await.unwrap();
+    assert_eq!(braked(&refused).1, Some(first.plus(HOUR)));
+    assert!(matches!(refused, Appended::Braked { limit: Some(limit), .. } if limit == long), "{refused:?}");
+    // Without room in both, the one that lets go last is told.
+    let tight = vec![Spend::Rate { key: "two".to_owned(), limits: vec![limit(1, HOUR * 2), limit(1, HOUR)] }];
+    let refused = journal.append(spending("A", tight)).await.unwrap();
+    assert!(
+        matches!(refused, Appended::Braked { limit: Some(PerWindow { window, .. }), .. } if window == HOUR * 2),
+        "{refused:?}"
+    );
+}
+
 async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
     let journal = place.open();
     opened(&journal, &["A", "B"]).await;
@@ -260,6 +292,15 @@ async fn a_lock_names_its_holder_until_it_is_released(place: &dyn Place) {
         "not B's to release"
     );
     committed(&journal.append(release("A")).await.unwrap());
+    committed(&journal.append(spending("B", target.clone())).await.unwrap());
+    // All of them at once, and nobody else's.
+    committed(&journal.append(spending("B", vec![lock("other", 1)])).await.unwrap());
+    let all = |name| Append { release_all: true, ..spending(name, Vec::new()) };
+    committed(&journal.append(all("A")).await.unwrap());
+    assert!(matches!(journal.append(spending("A", target.clone())).await.unwrap(), Appended::Braked { .. }));
+    committed(&journal.append(all("B")).await.unwrap());
+    committed(&journal.append(spending("A", vec![lock("other", 1), target[0].clone()])).await.unwrap());
+    committed(&journal.append(all("A")).await.unwrap());
     committed(&journal.append(spending("B", target.clone())).await.unwrap());
     // Closing gives back whatever is left.
     committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
@@ -455,6 +496,20 @@ async fn who_is_meant_is_found(place: &dyn Place) {
     assert!(several > 0);
 }
 
+async fn incidents_are_listed_page_by_page_the_newest_first(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C"]).await;
+    committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
+    let names = |list: Vec<Opened>| list.into_iter().map(|opened| opened.id).collect::<Vec<_>>();
+    assert_eq!(names(journal.list(u64::MAX, false, 10).await.unwrap()), [id("C", 1), id("B", 1), id("A", 1)]);
+    assert_eq!(names(journal.list(u64::MAX, true, 10).await.unwrap()), [id("C", 1), id("A", 1)]);
+    let first = journal.list(u64::MAX, false, 2).await.unwrap();
+    let before = first.last().unwrap().pos;
+    assert_eq!(names(first), [id("C", 1), id("B", 1)]);
+    assert_eq!(names(journal.list(before, false, 2).await.unwrap()), [id("A", 1)]);
+    assert_eq!(journal.vitals().await.unwrap().last, journal.tail(0, 100).await.unwrap().len() as u64);
+}
+
 async fn who_holds_a_lock_is_known(place: &dyn Place) {
     let journal = place.open();
     opened(&journal, &["A", "B", "C"]).await;
@@ -554,7 +609,7 @@ async fn a_share_counts_what_is_held_by_whomever(place: &dyn Place) {
     let of = ["failing:web:1", "failing:web:2", "failing:web:3", "failing:web:4"].map(str::to_owned);
     let share = |limit| vec![Spend::Share { key: "share:web".to_owned(), of: of.to_vec(), limit }];
     let failing = |name: &str, keys: &[&str]| Append {
-        hold: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
+        mark: keys.iter().map(|key| format!("failing:web:{key}")).collect(),
         ..spending(name, Vec::new())
     };
     // Two about one container are one that fails, and one outside of the group is none.
@@ -567,5 +622,8 @@ async fn a_share_counts_what_is_held_by_whomever(place: &dyn Place) {
     // Whoever is closed fails no more.
     committed(&journal.append(Append::new(id("C", 1), None, vec![closed()])).await.unwrap());
     committed(&journal.append(spending("A", share(1))).await.unwrap());
-    assert_eq!(journal.holders("failing:web:1").await.unwrap().len(), 2);
+    // A mark is no lock: it is not given back with them.
+    committed(&journal.append(Append { release_all: true, ..failing("A", &[]) }).await.unwrap());
+    committed(&journal.append(Append::new(id("B", 1), None, vec![closed()])).await.unwrap());
+    assert_eq!(braked(&journal.append(spending("A", share(0))).await.unwrap()), ("share:web", None, None));
 }

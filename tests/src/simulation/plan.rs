@@ -62,10 +62,18 @@ pub enum Trouble {
     SilencesUnknown,
     /// A person halted everything.
     Halted,
+    /// A person holds everything, until the end of the trouble.
+    Held,
+    /// What the policies' `unless` asks for has a result.
+    Deploying,
+    /// It cannot be asked.
+    PrometheusDown,
     /// The journal cannot be written.
     DiskFull,
     /// Commits fail, and nobody knows whether they took place: every second one did.
     DiskUnsure,
+    /// What was written is acknowledged late.
+    DiskSlow,
     /// A person stops a container on purpose, and starts it at the end of the trouble.
     Stopped(u8),
     /// Somebody deploys a container anew.
@@ -78,6 +86,8 @@ pub enum Trouble {
     Approved(u8),
     /// A person says no.
     Denied(u8),
+    /// A person wants what is under way stopped.
+    Cancelled(u8),
     /// A sender repeats what it said of an alert last.
     Repeated(u8),
     /// A sender delivers late that an alert fires, although it may be over.
@@ -129,10 +139,16 @@ pub struct Plan {
     pub cooldown: u8,
     /// Attempts per target in ten minutes.
     pub attempts: u8,
-    /// Actions in ten minutes, altogether.
-    pub actions: u8,
+    /// Actions in ten minutes, altogether; in half an hour so many more.
+    pub actions: (u8, u8),
+    /// Actions of one policy in ten minutes; in half an hour so many more.
+    pub policy_actions: (u8, u8),
     /// Acts at once.
     pub concurrent: u8,
+    /// Acts of one policy at once.
+    pub policy_concurrent: u8,
+    /// One container has to stay healthy while the other is restarted.
+    pub minimum_healthy: bool,
     /// Seconds that the engine takes for a restart, and the playbook for a run.
     pub takes: u8,
     /// The policy heals what a person stopped.
@@ -196,11 +212,18 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     prop_oneof![
         prop_oneof![Just(EngineDown), Just(EngineHangs), Just(EngineBreaks)],
         prop_oneof![Just(Blind), Just(LieWell), Just(LieFiring), Just(ListsEmpty), Just(ListsDown)],
-        prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted)],
-        prop_oneof![Just(DiskFull), Just(DiskUnsure)],
+        prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted), Just(Held), Just(Deploying), Just(PrometheusDown)],
+        prop_oneof![Just(DiskFull), Just(DiskUnsure), Just(DiskSlow)],
         prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
-        (0_u8..3, 0_usize..6)
-            .prop_map(|(n, what)| [Retried(n), ClosedByPerson(n), Approved(n), Denied(n), Repeated(n), Late(n)][what]),
+        (0_u8..3, 0_usize..7).prop_map(|(n, what)| [
+            Retried(n),
+            ClosedByPerson(n),
+            Approved(n),
+            Denied(n),
+            Cancelled(n),
+            Repeated(n),
+            Late(n)
+        ][what]),
     ]
 }
 
@@ -219,12 +242,14 @@ fn kill() -> impl Strategy<Value = (Kill, u8)> {
 /// All plans.
 pub fn plans() -> impl Strategy<Value = Plan> {
     let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
-    let brakes = (0_u8..40, 1_u8..4, 1_u8..8, 1_u8..3, 0_u8..20);
+    let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
+    let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.5));
+    let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
     let storms = proptest::bool::weighted(0.3);
     (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(
         |(
             (firings, troubles, kills, ladder),
-            (cooldown, attempts, actions, concurrent, takes),
+            (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
             ((heals_deliberate, acts_unsure, two_policies), approve, storms),
         )| Plan {
             firings,
@@ -234,7 +259,10 @@ pub fn plans() -> impl Strategy<Value = Plan> {
             cooldown,
             attempts,
             actions,
+            policy_actions,
             concurrent,
+            policy_concurrent,
+            minimum_healthy,
             takes,
             heals_deliberate,
             acts_unsure,

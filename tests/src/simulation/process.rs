@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use paramedic::action::{DockerVerb, Kind, Proposal};
+use paramedic::alert::matchers::Matchers;
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
 use paramedic::authorise::storm::Told;
@@ -18,12 +19,13 @@ use paramedic::decide::{Decider, Loaded};
 use paramedic::execute::Executor;
 use paramedic::healer::Healer;
 use paramedic::healer::line::Lines;
+use paramedic::hold::{FOLDER, Hold, Holds};
 use paramedic::incident::{Closing, Decision, Event, Incident, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::sight::Sight;
 use paramedic::look::targets;
 use paramedic::policy::Policy;
-use paramedic::policy::brakes::{Brakes, PerWindow};
+use paramedic::policy::brakes::{Brakes, PerWindow, Rates};
 use paramedic::receive::intake::Intake;
 use paramedic::shutdown::Shutdown;
 use paramedic::verify::Verifier;
@@ -36,8 +38,10 @@ use super::plan::{Kill, Plan, Rung, STORM, Trouble};
 use super::store::{Disk, Memory};
 use super::world::{START, World};
 
-/// Ten minutes: the window of all rates but that of attempts.
+/// Ten minutes: the first window of the rates of actions.
 pub const WINDOW: Duration = Duration::from_secs(600);
+/// Half an hour: the second.
+pub const LONG_WINDOW: Duration = Duration::from_secs(1_800);
 /// How long a recovery has to last.
 pub const STABLE: Duration = Duration::from_secs(10);
 const WITHIN: Duration = Duration::from_secs(40);
@@ -117,11 +121,19 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         settings_schema: None,
     };
     let plugin: Arc<dyn Judge> = Arc::new(Medic { manifest, ladder: plan.ladder.clone() });
+    let (few, more) = plan.policy_actions;
     let policy = |name: &str, matchers: &[&str], mode: &str| -> Policy {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
-            "grants": {"docker": {"restart": ["local/s*"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
-            "brakes": {"cooldown": format!("{}s", plan.cooldown), "attempts": format!("{} per {}s", plan.attempts, plan.window)},
+            "unless": ["deploying"],
+            "grants": {"docker": {"restart": ["local/s*"], "logs": ["local/s1"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
+            "brakes": {
+                "cooldown": format!("{}s", plan.cooldown),
+                "attempts": format!("{} per {}s", plan.attempts, plan.window),
+                "actions": [format!("{few} per 10m"), format!("{} per 30m", few + more)],
+                "concurrent": plan.policy_concurrent,
+                "minimum_healthy": if plan.minimum_healthy { json!([{"label": "app=web", "count": 1}]) } else { json!([]) },
+            },
             "verify": {"within": format!("{}s", WITHIN.as_secs()), "stable": format!("{}s", STABLE.as_secs())},
             "on_deliberate_stop": if plan.heals_deliberate { "heal" } else { "hold" },
             "when_unsure": if plan.acts_unsure { "act" } else { "hold" },
@@ -149,6 +161,11 @@ pub fn storm(plan: &Plan) -> PerWindow {
     PerWindow { limit: if plan.storms { 2 } else { 5 }, window: SECOND * STORM.into() }
 }
 
+/// What people hold, beside it.
+fn holds() -> Holds {
+    Holds::of(halt_file().parent().unwrap())
+}
+
 /// A server, until it is killed.
 struct Process {
     reached: Reached,
@@ -164,16 +181,15 @@ impl Process {
         let looked_at = plan.firings.iter().any(|firing| firing.listed);
         let names = looked_at.then(|| ("Prometheus".to_owned(), Via::Prometheus));
         let sight = Sight::new(names, SECOND * 20);
-        let rate = |limit: u8| PerWindow { limit: limit.into(), window: WINDOW };
+        let rate = |limit: u8, window| PerWindow { limit: limit.into(), window };
+        let (few, more) = plan.actions;
+        let actions = Rates::new(rate(few, WINDOW), [rate(few + more, LONG_WINDOW)]);
         let authoriser = Authoriser {
             eyes: world.clone(),
             halt_file: halt_file(),
-            brakes: Brakes {
-                actions: rate(plan.actions),
-                concurrent: plan.concurrent.into(),
-                storm: storm(plan),
-                ..Brakes::default()
-            },
+            holds: holds(),
+            maintenance: Vec::new(),
+            brakes: Brakes { actions, concurrent: plan.concurrent.into(), storm: storm(plan), ..Brakes::default() },
             max_age: SECOND * 900,
             storms: Told::default(),
         };
@@ -239,6 +255,7 @@ fn words(what: Trouble, incident: &Incident) -> Event {
             Event::Approved { by, message, digest }
         }
         Trouble::Denied(_) => Event::Denied { by, message },
+        Trouble::Cancelled(_) => Event::Stopped { by, message },
         Trouble::Retried(_) => Event::Retried { by, message },
         _ => Event::Closed { how: Closing::Person, message },
     }
@@ -255,6 +272,7 @@ struct Play {
 pub fn run(plan: &Plan) -> Record {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _ = std::fs::remove_file(halt_file());
+    let _ = std::fs::remove_dir_all(halt_file().with_file_name(FOLDER));
     let record = runtime.block_on(async {
         let _clock = Simulated::begin(START);
         play(plan.clone()).await
@@ -371,13 +389,21 @@ impl Play {
         if halted != halt_file().exists() {
             let _ = if halted { std::fs::write(halt_file(), "") } else { std::fs::remove_file(halt_file()) };
         }
-        for (begin, _, trouble) in self.world.plan.troubles.clone() {
+        for (begin, lasts, trouble) in self.world.plan.troubles.clone() {
             if begin != second {
                 continue;
             }
             match trouble {
-                Trouble::Retried(n) | Trouble::ClosedByPerson(n) | Trouble::Approved(n) | Trouble::Denied(n) => {
-                    self.command(n, trouble).await;
+                Trouble::Retried(n)
+                | Trouble::ClosedByPerson(n)
+                | Trouble::Approved(n)
+                | Trouble::Denied(n)
+                | Trouble::Cancelled(n) => self.command(n, trouble).await,
+                // It ends by itself.
+                Trouble::Held => {
+                    let (all, until) =
+                        (Matchers::parse(&["alertname=~\".+\""]).unwrap(), Time::now().plus(SECOND * lasts.into()));
+                    holds().place(&Hold::now(all, until, "ann", "deploying").unwrap()).unwrap();
                 }
                 Trouble::Repeated(number) | Trouble::Late(number) => self.repeat(usize::from(number), trouble).await,
                 _ => {}

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use paramedic::action::{Action, Kind, Target};
+use paramedic::action::Action;
 use paramedic::alert::{IncidentId, Status};
 use paramedic::clock::Time;
-use paramedic::incident::{Answer, Closing, Decision, Event, Incident, Phase, Verdict};
+use paramedic::incident::{Answer, Closing, Decision, Event, Verdict};
 use paramedic::journal::Entry;
 use paramedic::policy::brakes::PerWindow;
 use paramedic::verify::Seen;
 
 use super::plan::Trouble;
-use super::process::{Record, STABLE, Said, WINDOW, storm};
+use super::process::{Record, STABLE, Said, storm};
 use super::world::{What, World, second};
 
 /// As long as an echo of a healed firing is told (see `receive/intake.rs`).
@@ -37,9 +37,10 @@ pub fn broken(record: &Record) -> Vec<String> {
     );
     one_open_per_key(entries, &mut wrong);
     effects_have_permits(entries, &record.world, &mut wrong);
-    brakes_hold(entries, &record.world, &mut wrong);
+    super::brakes::hold(entries, &record.world, &mut wrong);
     calm_in_a_storm(entries, storm(&record.world.plan), &mut wrong);
     people_win(entries, &record.world, &mut wrong);
+    stopped_rests(entries, &mut wrong);
     healed_was_seen(entries, &record.world, &mut wrong);
     wrong
 }
@@ -83,15 +84,15 @@ fn one_open_per_key(entries: &[Entry], wrong: &mut Vec<String>) {
 }
 
 /// An intent as it was written.
-struct Intent<'a> {
-    incident: &'a IncidentId,
-    action: &'a Action,
-    intended: Time,
-    begun: Option<Time>,
-    over: Option<Time>,
+pub(super) struct Intent<'a> {
+    pub incident: &'a IncidentId,
+    pub action: &'a Action,
+    pub intended: Time,
+    pub begun: Option<Time>,
+    pub over: Option<Time>,
 }
 
-fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
+pub(super) fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
     let mut all: BTreeMap<(&IncidentId, u32), Intent<'_>> = BTreeMap::new();
     for entry in entries {
         match &entry.event {
@@ -155,48 +156,6 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
     }
 }
 
-/// The brakes, counted anew.
-fn brakes_hold(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
-    let plan = &world.plan;
-    let all = intents(entries);
-    let inside_of =
-        |times: &[Time], limit: usize, window: Duration| times.windows(limit + 1).all(|w| w[limit].since(w[0]) >= window);
-    let inside = |times: &[Time], limit: usize| inside_of(times, limit, WINDOW);
-    let window = Duration::from_secs(plan.window.into());
-    let mut times: Vec<Time> = all.iter().map(|intent| intent.intended).collect();
-    times.sort();
-    if !inside(&times, plan.actions.into()) {
-        wrong.push(format!("brake: more than {} actions in ten minutes", plan.actions));
-    }
-    let mut attempts: BTreeMap<&Target, BTreeMap<(Time, &IncidentId), ()>> = BTreeMap::new();
-    let mut kinds: BTreeMap<(Kind, &Target), Vec<&Intent<'_>>> = BTreeMap::new();
-    for intent in &all {
-        attempts.entry(intent.action.target()).or_default().insert((intent.intended, intent.incident), ());
-        let key = (intent.action.kind(), intent.action.target());
-        kinds.entry(key).or_default().push(intent);
-    }
-    for (target, attempts) in &attempts {
-        let times: Vec<Time> = attempts.keys().map(|(at, _)| *at).collect();
-        if !inside_of(&times, plan.attempts.into(), window) {
-            wrong.push(format!("brake: more than {} attempts at {target} in {} s", plan.attempts, plan.window));
-        }
-    }
-    let cooldown = Duration::from_secs(plan.cooldown.into());
-    for ((kind, target), mut of_kind) in kinds {
-        of_kind.sort_by_key(|intent| intent.intended);
-        for pair in of_kind.windows(2) {
-            let (before, after) = (pair[0], pair[1]);
-            let since = if before.begun.is_some() { before.over } else { Some(before.intended) };
-            // Two of one kind in one act are one spending.
-            let one_act = before.intended == after.intended && before.incident == after.incident;
-            if !one_act && since.is_none_or(|since| after.intended.since(since) < cooldown) {
-                wrong.push(format!("brake: {kind} of {target} at {} within its cooldown", second(after.intended)));
-            }
-        }
-    }
-    one_at_a_time(entries, plan.concurrent.into(), wrong);
-}
-
 /// While so many targets are new, nothing is allowed but what a person took; counted anew from the entries.
 fn calm_in_a_storm(entries: &[Entry], storm: PerWindow, wrong: &mut Vec<String>) {
     let mut owned: HashSet<&IncidentId> = HashSet::new();
@@ -233,36 +192,6 @@ fn calm_in_a_storm(entries: &[Entry], storm: PerWindow, wrong: &mut Vec<String>)
     }
 }
 
-/// One act at a time per target, from the intent until somebody has looked; and so many altogether until they are done.
-fn one_at_a_time(entries: &[Entry], most: usize, wrong: &mut Vec<String>) {
-    let mut stories: BTreeMap<&IncidentId, Incident> = BTreeMap::new();
-    for entry in entries {
-        if let Some(incident) = stories.get_mut(&entry.incident) {
-            incident.apply(entry.seq, entry.at, &entry.event);
-        } else if let Some(opened) = Incident::from_events(&entry.incident, [(entry.seq, entry.at, &entry.event)]) {
-            stories.insert(&entry.incident, opened);
-        }
-        if !matches!(entry.event, Event::Intended { .. }) {
-            continue;
-        }
-        let busy = |i: &&Incident| matches!(i.phase, Phase::Acting | Phase::Verifying(_));
-        let mut targets = HashSet::new();
-        for incident in stories.values().filter(busy) {
-            let own: HashSet<&Target> =
-                incident.attempts.last().into_iter().flat_map(|a| &a.intents).map(|i| i.action.target()).collect();
-            for target in own {
-                if !targets.insert(target) {
-                    wrong.push(format!("brake: two incidents at work on {target} at {}", second(entry.at)));
-                }
-            }
-        }
-        let acting = stories.values().filter(|incident| incident.phase == Phase::Acting).count();
-        if acting > most {
-            wrong.push(format!("brake: {acting} acts at once at {}", second(entry.at)));
-        }
-    }
-}
-
 /// 9: nothing begins against a person.
 fn people_win(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
     for entry in entries {
@@ -270,11 +199,34 @@ fn people_win(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
         if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Halted, at, MOMENT) {
             wrong.push(format!("9: begun at {} although everything was halted", second(at)));
         }
+        if matches!(entry.event, Event::Begun { .. }) && world.plan_had(Trouble::Held, at, MOMENT) {
+            wrong.push(format!("9: begun at {} although it was held", second(at)));
+        }
+        if matches!(entry.event, Event::Intended { .. })
+            && (world.plan_had(Trouble::Deploying, at, MOMENT) || world.plan_had(Trouble::PrometheusDown, at, MOMENT))
+        {
+            wrong.push(format!("9: allowed at {} although `unless` held", second(at)));
+        }
         if matches!(entry.event, Event::Intended { .. })
             && world.plan_had(Trouble::Silenced, at, MOMENT)
             && !world.plan_had(Trouble::SilencesUnknown, at, Duration::ZERO)
         {
             wrong.push(format!("9: allowed at {} although it was silenced", second(at)));
+        }
+    }
+}
+
+/// 9: what a person stopped is not tried again before a person says so.
+fn stopped_rests(entries: &[Entry], wrong: &mut Vec<String>) {
+    let mut stopped = HashSet::new();
+    for entry in entries {
+        match entry.event {
+            Event::Stopped { .. } => drop(stopped.insert(&entry.incident)),
+            Event::Retried { .. } => drop(stopped.remove(&entry.incident)),
+            Event::Asked { .. } | Event::Intended { .. } if stopped.contains(&entry.incident) => {
+                wrong.push(format!("9: {} goes on at {} although a person stopped it", entry.incident, second(entry.at)));
+            }
+            _ => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use paramedic::incident::Incident;
 use paramedic::journal::brakes::{self, Counts};
 use paramedic::journal::entry::{FIRST_HASH, VERSION, chain};
 use paramedic::journal::storm::{self, Arrival, Storm};
-use paramedic::journal::{Append, Appended, Away, Draft, Entry, Journal, JournalError, Listed, Spend, Store};
+use paramedic::journal::{Append, Appended, Away, Draft, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use uuid::Uuid;
 
 /// What becomes of one append, by the will of the plan.
@@ -66,6 +66,7 @@ pub struct Disk {
     appended: HashMap<Uuid, (u64, u64, Time)>,
     stamps: HashMap<String, Vec<Time>>,
     holds: BTreeMap<String, BTreeSet<IncidentId>>,
+    marks: BTreeMap<String, BTreeSet<IncidentId>>,
     timers: BTreeMap<IncidentId, Time>,
     newcomers: BTreeMap<(String, String), Time>,
     storms: BTreeMap<String, Storm>,
@@ -182,16 +183,18 @@ impl Disk {
     fn spend(&mut self, draft: &Draft) {
         let append = draft.append();
         let id = &append.incident;
-        for key in &append.release {
-            if let Some(holders) = self.holds.get_mut(key) {
-                holders.remove(id);
-            }
-        }
+        let given_back = |key: &String| append.release_all || append.release.contains(key);
+        self.holds.iter_mut().filter(|(key, _)| given_back(key)).for_each(|(_, holders)| {
+            holders.remove(id);
+        });
         for key in draft.stamps() {
             self.stamps.entry(key.to_owned()).or_default().push(self.at);
         }
         for key in draft.holds() {
             self.holds.entry(key.to_owned()).or_default().insert(id.clone());
+        }
+        for key in &append.mark {
+            self.marks.entry(key.clone()).or_default().insert(id.clone());
         }
         for new in &append.newcomers {
             let Ok(arrival) = storm::arrive(self, self.at, new);
@@ -203,7 +206,7 @@ impl Disk {
             }
         }
         if draft.closes() {
-            self.holds.values_mut().for_each(|holders| {
+            self.holds.values_mut().chain(self.marks.values_mut()).for_each(|holders| {
                 holders.remove(id);
             });
         }
@@ -235,8 +238,8 @@ impl Counts for Disk {
         Ok((others.len() as u64, others.first().map(|id| (*id).clone())))
     }
 
-    fn is_held(&self, key: &str) -> Result<bool, Infallible> {
-        Ok(self.holds.get(key).is_some_and(|holders| !holders.is_empty()))
+    fn is_marked(&self, key: &str) -> Result<bool, Infallible> {
+        Ok(self.marks.get(key).is_some_and(|marked| !marked.is_empty()))
     }
 
     fn arrived(&self, key: &str, subject: &str) -> Result<Option<Time>, Infallible> {
@@ -335,6 +338,20 @@ impl Store for Memory {
         due.sort();
         let due = due.into_iter().take(limit).map(|(_, id)| id).collect();
         std::future::ready(Ok(due)).boxed()
+    }
+
+    fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        let disk = self.disk();
+        let opened = disk.order.iter().rev().map(|id| (id, &disk.stories[id]));
+        let wanted = opened.filter(|(_, story)| !open_only || !story.incident.is_closed());
+        let placed = wanted.map(|(id, story)| Opened { id: id.clone(), pos: disk.entries[story.entries[0]].pos });
+        let list = placed.filter(|opened| opened.pos < before).take(limit).collect();
+        std::future::ready(Ok(list)).boxed()
+    }
+
+    fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
+        let last = self.disk().entries.len() as u64;
+        std::future::ready(Ok(Vitals { first: 1, last, ..Vitals::default() })).boxed()
     }
 
     fn storm(&self, key: &str) -> BoxFuture<'_, Result<Option<Storm>, JournalError>> {

@@ -10,7 +10,7 @@ use paramedic::alert::{Alert, Family, Key, Labels, Status};
 use paramedic::clock::Time;
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
-use paramedic::incident::Rule;
+use paramedic::incident::{Diagnostics, Rule};
 use paramedic::journal::Append;
 use paramedic::look::alertmanager::Hold;
 use paramedic::look::docker::{Container, LookError};
@@ -23,6 +23,9 @@ use tokio::time::sleep;
 
 use super::plan::{Cure, Firing, Kill, Plan, SERVICES, Trouble};
 use super::store::{Fate, Fates};
+
+/// The smallest step of time.
+const MILLI: Duration = Duration::from_millis(1);
 
 /// When every simulation begins.
 pub const START: Time = Time(1_790_000_000_000);
@@ -53,6 +56,8 @@ struct Service {
     down: Option<(Time, bool)>,
     /// A restart that is under way: when it will be done.
     restarting: Option<(DockerVerb, Time)>,
+    /// Since when it was up, or not: the newest last.
+    history: Vec<(Time, bool)>,
 }
 
 #[derive(Debug)]
@@ -117,6 +122,7 @@ impl World {
             started: START.minus(Duration::from_secs(9_999)),
             down: None,
             restarting: None,
+            history: vec![(Time(0), true)],
         };
         let truths = plan.firings.iter().map(|firing| Truth { history: vec![(START, false)], repeats: firing.again }).collect();
         let state = State {
@@ -166,11 +172,16 @@ impl World {
         let now = Time::now();
         state.calm = true;
         state.truths.iter_mut().for_each(|truth| truth.set(now, false));
-        for service in &mut state.services {
-            if service.down.take().is_some() {
-                service.started = now;
-            }
-        }
+        state.services.iter_mut().for_each(|service| service.start(now));
+    }
+
+    /// Was this container up at that moment and just before and after? `None` when that changed in it.
+    pub fn was_up(&self, service: u8, moment: Time) -> Option<bool> {
+        let state = self.lock();
+        let history = &state.services[usize::from(service)].history;
+        let at = |moment: Time| history.iter().rev().find(|(since, _)| *since <= moment).is_some_and(|(_, up)| *up);
+        let near = [moment.minus(MILLI), moment, moment.plus(MILLI)].map(at);
+        near.iter().all(|up| *up == near[0]).then_some(near[0])
     }
 
     /// What was really done.
@@ -265,7 +276,8 @@ impl World {
                     state.made += 1;
                     let made = state.made;
                     let service = &mut state.services[usize::from(*service)];
-                    *service = Service { id: format!("{:064x}", 1_000 + made), started: now, down: None, restarting: None };
+                    service.start(now);
+                    (service.id, service.started, service.restarting) = (format!("{:064x}", 1_000 + made), now, None);
                 }
                 _ => {}
             }
@@ -307,11 +319,13 @@ impl Truth {
 impl Service {
     fn stop(&mut self, now: Time, by_person: bool) {
         self.down.get_or_insert((now, by_person));
+        self.history.push((now, false));
     }
 
     fn start(&mut self, now: Time) {
         if self.down.take().is_some() {
             self.started = now;
+            self.history.push((now, true));
         }
     }
 }
@@ -326,7 +340,7 @@ impl State {
             match verb {
                 DockerVerb::Stop => service.stop(done, false),
                 DockerVerb::Restart | DockerVerb::Start => {
-                    service.down = None;
+                    service.start(done);
                     service.started = done;
                     self.cure(plan, number, Cure::Restart, done);
                 }
@@ -366,6 +380,17 @@ impl Eyes for World {
         std::future::ready(self.inspect(number)).boxed()
     }
 
+    fn labelled<'a>(
+        &'a self,
+        _: &'a DockerHost,
+        label: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Container>, LookError>> {
+        assert_eq!((label, value), ("app", "web"));
+        let all = (0..SERVICES).filter_map(|number| self.inspect(Some(number)).transpose()).collect();
+        std::future::ready(all).boxed()
+    }
+
     fn containers<'a>(&'a self, _: &'a DockerHost) -> BoxFuture<'a, Result<Vec<(Target, Labels)>, LookError>> {
         let all = (0..SERVICES).map(|number| (target(number), Labels::new())).collect();
         let answer = if self.has(Trouble::EngineDown) {
@@ -381,6 +406,24 @@ impl Eyes for World {
         let number = self.by(&state, container.id.as_str());
         let stopped = number.is_some_and(|n| matches!(state.services[usize::from(n)].down, Some((_, true))));
         std::future::ready(Ok(stopped.then(|| "a person did".to_owned()))).boxed()
+    }
+
+    fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        async {
+            // As slow as a log may be.
+            sleep(Duration::from_secs(self.plan.takes.into())).await;
+            Diagnostics { state: "it was".to_owned(), ..Diagnostics::default() }
+        }
+        .boxed()
+    }
+
+    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        let answer = if self.has(Trouble::PrometheusDown) {
+            Err(http::LookError::TimedOut { who: "Prometheus".to_owned() })
+        } else {
+            Ok(self.has(Trouble::Deploying).then(|| "deploying{}".to_owned()))
+        };
+        std::future::ready(answer).boxed()
     }
 
     fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
@@ -417,7 +460,7 @@ impl World {
             exit_code: Some(0),
             out_of_memory: false,
             error: String::new(),
-            labels: Labels::new(),
+            labels: Labels::from([("app".to_owned(), "web".to_owned())]),
             restart_policy: "no".to_owned(),
             restart_count: 0,
             health: None,
@@ -484,6 +527,18 @@ impl Hands for World {
         .boxed()
     }
 
+    fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome> {
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            let now = Time::now();
+            if let Some(run) = self.lock().runs.get_mut(run) {
+                run.ends = run.ends.min(now);
+            }
+            Outcome { ending: Ending::Interrupted, message: why.to_owned(), touched: true, output: Vec::new() }
+        }
+        .boxed()
+    }
+
     fn find_playbook<'a>(&'a self, run: &'a str, _: Time) -> BoxFuture<'a, Outcome> {
         async move {
             let ends = self.lock().runs.get(run).map(|run| run.ends);
@@ -540,6 +595,12 @@ impl Fates for World {
     }
 
     fn after(&self) -> BoxFuture<'_, ()> {
-        self.operation().boxed()
+        async {
+            self.operation().await;
+            if self.has(Trouble::DiskSlow) {
+                sleep(Duration::from_secs(5)).await;
+            }
+        }
+        .boxed()
     }
 }

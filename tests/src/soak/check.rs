@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub use brakes::{Brakes, TargetBrakes};
+pub use brakes::{Brakes, Shared, TargetBrakes};
 use story::{End, Intent, Stories};
 
 /// How long after its end was written as not known something may still begin.

@@ -3,6 +3,7 @@
 //!
 //! Everything is in one temporary folder, and everything ends with the value: server, witness, containers, playbooks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use paramedic::clock::Time;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::check::{Brakes, Deed, Line, TargetBrakes};
+use super::check::{Brakes, Deed, Line, Shared, TargetBrakes};
 use crate::components::component;
 use crate::crash::binary;
 use crate::engine::Patient;
@@ -37,19 +38,25 @@ impl Cure {
     }
 }
 
-/// Policies: name, cure, how many containers, and whether these end at once when they are asked to.
-const POLICIES: [(&str, Cure, usize, bool); 6] = [
-    ("restart-stubborn", Cure::Restart, 2, false),
-    ("restart-polite", Cure::Restart, 2, true),
-    ("playbook-one", Cure::Playbook, 1, true),
-    ("playbook-other", Cure::Playbook, 1, false),
-    ("ladder-one", Cure::Ladder, 1, true),
-    ("ladder-other", Cure::Ladder, 1, false),
+/// Policies: name, cure, how many containers, whether these end at once when they are asked to, and how many acts it does at once.
+/// The containers that one policy restarts are a group, of which one has to stay healthy: by the policy's own rule where one act at a time
+/// would do, by that of `paramedic.yaml` where it would not.
+const POLICIES: [(&str, Cure, usize, bool, usize); 6] = [
+    ("restart-stubborn", Cure::Restart, 2, false, 1),
+    ("restart-polite", Cure::Restart, 2, true, 2),
+    ("playbook-one", Cure::Playbook, 2, true, 1),
+    ("playbook-other", Cure::Playbook, 1, false, 1),
+    ("ladder-one", Cure::Ladder, 1, true, 1),
+    ("ladder-other", Cure::Ladder, 1, false, 1),
 ];
 
-/// Attempts per target and actions altogether, each in so many seconds; acts at once.
+/// The label by which the containers of one policy belong together.
+const GROUP: &str = "paramedic.soak.group";
+
+/// Attempts per target, actions of a policy and altogether, each in so many seconds; acts at once.
 const ATTEMPTS: (usize, i64) = (3, 15);
-const ACTIONS: (usize, i64) = (9, 10);
+const POLICY_ACTIONS: [(usize, i64); 2] = [(2, 10), (8, 40)];
+const ACTIONS: [(usize, i64); 2] = [(9, 10), (24, 40)];
 const CONCURRENT: usize = 2;
 
 /// Seconds; a ladder's is longer than looking whether it helped takes, so that it is felt.
@@ -61,7 +68,8 @@ const fn cooldown(cure: Cure) -> i64 {
 pub struct Ward {
     server: Option<Child>,
     witness: Child,
-    beds: Vec<(Cure, Patient)>,
+    /// Each with its policy's number.
+    beds: Vec<(usize, Patient)>,
     config: PathBuf,
     /// Where the doors are.
     pub url: String,
@@ -75,12 +83,14 @@ impl Ward {
         let mark = format!("paramedic.soak={}", folder.path().file_name().unwrap().to_string_lossy());
         let mut beds = Vec::new();
         let mut policies = Vec::new();
-        for (name, cure, count, polite) in POLICIES {
+        for (number, (name, cure, count, polite, _)) in POLICIES.into_iter().enumerate() {
             let mut options = vec!["--stop-timeout", "1", "--label", &mark];
             options.extend(polite.then_some("--init"));
+            let group = group(&mark, name);
+            options.extend((cure == Cure::Restart).then_some(["--label", &group]).into_iter().flatten());
             let patients: Vec<Patient> = (0..count).map(|_| Patient::run(&options, &["wait"])).collect();
-            policies.push((name, policy(name, cure, &patients)));
-            beds.extend(patients.into_iter().map(|patient| (cure, patient)));
+            policies.push((name, policy(number, &patients, &group)));
+            beds.extend(patients.into_iter().map(|patient| (number, patient)));
         }
         let port = free_port();
         let config = write(folder.path(), port, &policies);
@@ -92,7 +102,8 @@ impl Ward {
 
     /// What an alert may be about: an alert's name, and a container. One of them is nobody's business.
     pub fn wounds(&self) -> Vec<(&'static str, Option<String>)> {
-        let mut wounds: Vec<_> = self.beds.iter().map(|(cure, patient)| (cure.alert(), Some(patient.name.clone()))).collect();
+        let alert = |number: &usize| POLICIES[*number].1.alert();
+        let mut wounds: Vec<_> = self.beds.iter().map(|(number, patient)| (alert(number), Some(patient.name.clone()))).collect();
         wounds.push(("NeedsNothing", None));
         wounds
     }
@@ -100,8 +111,22 @@ impl Ward {
     /// The brakes as the files say them.
     pub fn brakes(&self) -> Brakes {
         let own = |cure| TargetBrakes { cooldown: cooldown(cure) * 1_000, attempts: ATTEMPTS.0, window: ATTEMPTS.1 * 1_000 };
-        let targets = self.beds.iter().map(|(cure, patient)| (format!("local/{}", patient.name), own(*cure))).collect();
-        Brakes { targets, actions: ACTIONS.0, window: ACTIONS.1 * 1_000, concurrent: CONCURRENT }
+        let targets: BTreeMap<String, TargetBrakes> =
+            self.beds.iter().map(|(number, patient)| (format!("local/{}", patient.name), own(POLICIES[*number].1))).collect();
+        let ms = |rates: &[(usize, i64)]| rates.iter().map(|(limit, seconds)| (*limit, seconds * 1_000)).collect();
+        let all = targets.keys().cloned().collect();
+        let mut shared =
+            vec![Shared { what: "everything".to_owned(), targets: all, actions: ms(&ACTIONS), concurrent: CONCURRENT }];
+        for (number, (name, cure, _, _, concurrent)) in POLICIES.into_iter().enumerate() {
+            let own =
+                self.beds.iter().filter(|(other, _)| *other == number).map(|(_, patient)| format!("local/{}", patient.name));
+            let (what, targets) = (format!("policy {name}"), own.collect::<BTreeSet<_>>());
+            shared.push(Shared { what, targets: targets.clone(), actions: ms(&POLICY_ACTIONS), concurrent });
+            if cure == Cure::Restart {
+                shared.push(Shared { what: format!("the group {name}"), targets, actions: Vec::new(), concurrent: 1 });
+            }
+        }
+        Brakes { targets, shared }
     }
 
     /// Starts the server.
@@ -250,7 +275,19 @@ impl Drop for Ward {
     }
 }
 
-fn policy(name: &str, cure: Cure, patients: &[Patient]) -> String {
+/// The label of a policy's containers; of this soak alone.
+fn group(mark: &str, policy: &str) -> String {
+    format!("{GROUP}={}-{policy}", mark.rsplit('-').next().unwrap_or_default())
+}
+
+/// As files write several rates.
+fn rates(rates: &[(usize, i64)]) -> String {
+    let each: Vec<String> = rates.iter().map(|(limit, seconds)| format!("{limit} per {seconds}s")).collect();
+    format!("[{}]", each.join(", "))
+}
+
+fn policy(number: usize, patients: &[Patient], group: &str) -> String {
+    let (name, cure, _, _, concurrent) = POLICIES[number];
     let names: Vec<&str> = patients.iter().map(|patient| patient.name.as_str()).collect();
     let targets: Vec<String> = names.iter().map(|name| format!("local/{name}")).collect();
     let restart = format!("docker: {{restart: [{}]}}", targets.join(", "));
@@ -264,13 +301,17 @@ fn policy(name: &str, cure: Cure, patients: &[Patient]) -> String {
             ("restart-container", "grace_seconds: 1, then_playbook: count.yml".to_owned(), format!("{restart}, {playbook}"))
         }
     };
+    let own_rule = cure == Cure::Restart && concurrent == 1;
+    let healthy = if own_rule { format!(", minimum_healthy: [{{label: '{group}', count: 1}}]") } else { String::new() };
     format!(
         "name: {name}\nplugin: {plugin}.wasm\nmode: enforce\nmatch: ['alertname=\"{}\"', 'container=~\"{}\"']\n\
-         settings: {{{settings}}}\ngrants: {{{grants}}}\nlimits: {{deadline: 10s}}\nbrakes: {{cooldown: {}s}}\n\
+         settings: {{{settings}}}\ngrants: {{{grants}}}\nlimits: {{deadline: 10s}}\n\
+         brakes: {{cooldown: {}s, actions: {}, concurrent: {concurrent}{healthy}}}\n\
          verify: {{within: 1s, stable: 500ms}}\n",
         cure.alert(),
         names.join("|"),
-        cooldown(cure)
+        cooldown(cure),
+        rates(&POLICY_ACTIONS)
     )
 }
 
@@ -301,8 +342,10 @@ fn write(folder: &Path, port: u16, policies: &[(&str, String)]) -> PathBuf {
     let path = folder.join("paramedic.yaml");
     let text = format!(
         "listen: 127.0.0.1:{port}\nansible: {{playbooks: playbooks, deadline: 60s, profiles: {{default: {{inventory: inventory.yml}}}}}}\n\
-         brakes: {{attempts: {} per {}s, actions: {} per {}s, concurrent: {CONCURRENT}, storm: 1000 per 1m}}\n",
-        ATTEMPTS.0, ATTEMPTS.1, ACTIONS.0, ACTIONS.1
+         brakes: {{attempts: {} per {}s, actions: {}, concurrent: {CONCURRENT}, minimum_healthy: [{{label: {GROUP}, count: 1}}], storm: 1000 per 1m}}\n",
+        ATTEMPTS.0,
+        ATTEMPTS.1,
+        rates(&ACTIONS)
     );
     std::fs::write(&path, text).unwrap();
     path
@@ -323,7 +366,7 @@ fn listen(mark: &str, file: &Path) -> Child {
 
 /// Restarts, from their first event to their last.
 fn deeds(events: &str) -> Vec<Deed> {
-    let mut began: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
+    let mut began: BTreeMap<String, i64> = BTreeMap::new();
     let mut deeds = Vec::new();
     for event in events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let container = event["Actor"]["Attributes"]["name"].as_str().unwrap_or_default().to_owned();

@@ -18,6 +18,14 @@ pub(super) fn database(dir: &Path) -> PathBuf {
     dir.join("journal.db")
 }
 
+/// What the journal takes on the disk, with what is not yet written into its main file.
+pub(super) fn bytes(dir: &Path) -> u64 {
+    let main = database(dir);
+    let mut wal = main.clone().into_os_string();
+    wal.push("-wal");
+    [main, wal.into()].iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+}
+
 /// Makes the folder if it is missing, takes its lock, and sees to it that the database's file is there.
 pub(super) fn take(dir: &Path) -> Result<File, JournalError> {
     let fail = |what: &str, e: &dyn std::fmt::Display| {

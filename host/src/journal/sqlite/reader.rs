@@ -22,7 +22,7 @@ use crate::journal::brakes::Counts;
 use crate::journal::chain::{Chain, Told};
 use crate::journal::entry::{Entry, Row};
 use crate::journal::storm::Storm;
-use crate::journal::{Appended, JournalError, Listed, Spend, Verified, brakes, export, replay};
+use crate::journal::{Appended, JournalError, Listed, Opened, Spend, Verified, brakes, export, replay};
 
 /// How long to wait for a lock; a writer in WAL mode holds up readers only while the database is opened or recovered.
 const BUSY: Duration = Duration::from_secs(5);
@@ -91,15 +91,26 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Unreadable`].
     pub fn list(&self, open_only: bool, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        Ok(self.page(u64::MAX, open_only, limit)?.into_iter().map(|opened| opened.id).collect())
+    }
+
+    /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub fn page(&self, before: u64, open_only: bool, limit: usize) -> Result<Vec<Opened>, JournalError> {
         // Two texts, so that each has its index.
-        self.ids(
-            if open_only {
-                "select id from incident where open = 1 order by opened desc limit ?1"
-            } else {
-                "select id from incident order by opened desc limit ?1"
-            },
-            [bound(limit)],
-        )
+        let sql = if open_only {
+            "select id, opened from incident where open = 1 and opened < ?1 order by opened desc limit ?2"
+        } else {
+            "select id, opened from incident where opened < ?1 order by opened desc limit ?2"
+        };
+        let read = || -> rusqlite::Result<Vec<(String, i64)>> {
+            let mut query = self.db.prepare_cached(sql)?;
+            query.query_map((signed(before), bound(limit)), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let rows = read().map_err(unreadable)?;
+        rows.into_iter().map(|(id, pos)| Ok(Opened { id: parse_id(&id)?, pos: unsigned(pos) })).collect()
     }
 
     /// All open incidents in the order of their opening.

@@ -48,6 +48,11 @@ impl Readers {
         Ok(readers)
     }
 
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().jobs.len()
+    }
+
     /// Has it read; the answer comes through the channel, and none comes if reading broke off.
     pub fn read<T, F>(&self, read: F) -> oneshot::Receiver<Result<T, JournalError>>
     where

@@ -62,6 +62,8 @@ const VERSION_3: &str = "
 create table newcomer (k text not null, subject text not null, at integer not null, primary key (k, subject)) strict, without rowid;
 create index newcomer_by_time on newcomer (k, at);
 create table storm (k text primary key, since integer not null, until integer not null, n integer not null) strict, without rowid;
+create table mark (k text not null, incident text not null, primary key (k, incident)) strict, without rowid;
+create index mark_of_incident on mark (incident);
 create table away (since integer not null, until integer not null) strict;
 alter table head add column alive_at integer not null default 0;
 ";

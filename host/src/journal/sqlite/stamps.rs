@@ -39,8 +39,8 @@ impl Counts for Connection {
         Ok((unsigned(others), one.and_then(|id| id.parse().ok())))
     }
 
-    fn is_held(&self, key: &str) -> rusqlite::Result<bool> {
-        self.prepare_cached("select exists (select 1 from hold where k = ?1)")?.query_row([key], |row| row.get(0))
+    fn is_marked(&self, key: &str) -> rusqlite::Result<bool> {
+        self.prepare_cached("select exists (select 1 from mark where k = ?1)")?.query_row([key], |row| row.get(0))
     }
 
     fn arrived(&self, key: &str, subject: &str) -> rusqlite::Result<Option<Time>> {
@@ -85,6 +85,9 @@ fn arrive(db: &Connection, at: Time, new: &Newcomer) -> rusqlite::Result<()> {
 
 /// Writes down what an append spends, stamps and releases; `seq` is its last entry.
 pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: &Draft) -> rusqlite::Result<()> {
+    if draft.append().release_all {
+        db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
+    }
     for key in &draft.append().release {
         db.prepare_cached("delete from hold where k = ?1 and incident = ?2")?.execute((key, incident))?;
     }
@@ -99,10 +102,14 @@ pub(super) fn write(db: &Connection, at: Time, incident: &str, seq: u64, draft: 
     for key in draft.holds() {
         db.prepare_cached("insert or ignore into hold (k, incident) values (?1, ?2)")?.execute((key, incident))?;
     }
+    for key in &draft.append().mark {
+        db.prepare_cached("insert or ignore into mark (k, incident) values (?1, ?2)")?.execute((key, incident))?;
+    }
     for new in &draft.append().newcomers {
         arrive(db, at, new)?;
     }
     if draft.closes() {
+        db.prepare_cached("delete from mark where incident = ?1")?.execute([incident])?;
         db.prepare_cached("delete from hold where incident = ?1")?.execute([incident])?;
     }
     Ok(())

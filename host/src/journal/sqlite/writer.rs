@@ -79,6 +79,11 @@ impl<T: Commit> Writer<T> {
         self.queue.as_ref().map(|queue| Turns(queue.downgrade()))
     }
 
+    /// How many wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Has it written. If it is not known whether it was, it is tried once more under the same id.
     pub async fn append(&self, draft: Arc<Draft>) -> Answer {
         let deadline = Instant::now() + self.deadline;

@@ -3,7 +3,7 @@
 //! What a witness sees comes later than the intent that paid for it, each time by another while, so a window of the
 //! witness may be shorter than the brake's by the longest of these whiles and no more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::story::{Intent, Stories};
 use super::{Deed, Explained, FOUND_OUT_MS};
@@ -19,17 +19,26 @@ pub struct TargetBrakes {
     pub window: i64,
 }
 
+/// The brakes that several targets share: those of a policy, of a group of which one is taken at a time, of everything.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// Whose, in words.
+    pub what: String,
+    /// Which targets, `local/name`.
+    pub targets: BTreeSet<String>,
+    /// So many actions in so many ms, all of them.
+    pub actions: Vec<(usize, i64)>,
+    /// So many acts at once.
+    pub concurrent: usize,
+}
+
 /// All brakes.
 #[derive(Clone, Debug, Default)]
 pub struct Brakes {
     /// By target, `local/name`.
     pub targets: BTreeMap<String, TargetBrakes>,
-    /// So many actions altogether,
-    pub actions: usize,
-    /// in so many ms.
-    pub window: i64,
-    /// So many acts at once.
-    pub concurrent: usize,
+    /// What they share.
+    pub shared: Vec<Shared>,
 }
 
 /// Something that counts against a rate: when it took place, and how long before that it was paid for.
@@ -60,13 +69,19 @@ pub(super) fn check(brakes: &Brakes, stories: &Stories, explained: &[Explained<'
     if let Some(intent) = intents.iter().find(|intent| !brakes.targets.contains_key(&intent.target)) {
         over.push(format!("intent {} is about {}, which has no brakes", intent.name, intent.target));
     }
-    let all = |what: &str| format!("actions altogether, {what}");
-    rate(&all("by intents"), intents.iter().map(|i| (i.intended_at(), 0)), brakes.actions, brakes.window, over);
-    rate(&all("by begun"), begun.iter().map(|(i, at)| (*at, at - i.intended_at())), brakes.actions, brakes.window, over);
-    let paid = seen.iter().map(|(i, deed)| (deed.began, deed.began - i.intended_at()));
-    rate(&all("as seen"), paid, brakes.actions, brakes.window, over);
-    at_once_written("everything", brakes.concurrent, intents.iter().copied(), over);
-    at_once_seen("everything", brakes.concurrent, seen.iter().copied(), over);
+    for Shared { what, targets, actions, concurrent } in &brakes.shared {
+        let of = |intent: &Intent| targets.contains(&intent.target);
+        for (limit, window) in actions.iter().copied() {
+            let paid = intents.iter().filter(|i| of(i)).map(|i| (i.intended_at(), 0));
+            rate(&format!("actions of {what}, by intents"), paid, limit, window, over);
+            let paid = begun.iter().filter(|(i, _)| of(i)).map(|(i, at)| (*at, at - i.intended_at()));
+            rate(&format!("actions of {what}, by begun"), paid, limit, window, over);
+            let paid = seen.iter().filter(|(i, _)| of(i)).map(|(i, deed)| (deed.began, deed.began - i.intended_at()));
+            rate(&format!("actions of {what}, as seen"), paid, limit, window, over);
+        }
+        at_once_written(what, *concurrent, intents.iter().copied().filter(|i| of(i)), over);
+        at_once_seen(what, *concurrent, seen.iter().copied().filter(|(i, _)| of(i)), over);
+    }
 }
 
 /// In any `limit + 1` in a row, the first and the last are a window apart.

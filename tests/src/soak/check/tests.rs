@@ -20,8 +20,10 @@ fn labels(name: &str) -> Labels {
 
 fn brakes() -> Brakes {
     let own = TargetBrakes { cooldown: 1_000, attempts: 2, window: 10_000 };
-    let targets = [WEB, OTHER].map(|name| (format!("local/{name}"), own)).into();
-    Brakes { targets, actions: 3, window: 10_000, concurrent: 2 }
+    let targets: BTreeMap<String, TargetBrakes> = [WEB, OTHER].map(|name| (format!("local/{name}"), own)).into();
+    let (what, all) = ("everything".to_owned(), targets.keys().cloned().collect());
+    let shared = vec![Shared { what, targets: all, actions: vec![(3, 10_000), (4, 60_000)], concurrent: 2 }];
+    Brakes { targets, shared }
 }
 
 impl Case {
@@ -286,7 +288,25 @@ fn more_actions_than_allowed_are_found() {
     let of = [(WEB, 1_000), (OTHER, 2_000), (WEB, 3_000), (OTHER, 10_500)];
     let report = restarts(&of).report();
     assert_eq!(report.over_brake.len(), 3, "{report:#?}");
-    assert!(report.over_brake.iter().all(|fault| fault.contains("altogether")), "{report:#?}");
+    assert!(report.over_brake.iter().all(|fault| fault.contains("actions of everything")), "{report:#?}");
+    // Every window counts: five in a minute are more than four.
+    let of = [(WEB, 1_000), (OTHER, 2_000), (WEB, 12_000), (OTHER, 13_000), (WEB, 24_000)];
+    let report = restarts(&of).report();
+    assert!(report.over_brake.iter().all(|fault| fault.contains("allowed are 4 in 60000 ms")), "{report:#?}");
+    assert_eq!(report.over_brake.len(), 3, "{report:#?}");
+}
+
+#[test]
+fn two_of_a_group_at_once_are_found() {
+    let case = restarts(&[(WEB, 1_000), (OTHER, 1_050)]);
+    case.is_sound();
+    let mut brakes = brakes();
+    let targets = brakes.targets.keys().cloned().collect();
+    brakes.shared.push(Shared { what: "the group".to_owned(), targets, actions: Vec::new(), concurrent: 1 });
+    let report = check(&case.evidence, &brakes);
+    // The fabricated entries of one stand behind those of the other; the witness saw both at once.
+    assert_eq!(report.over_brake.len(), 1, "{report:#?}");
+    assert!(report.over_brake[0].contains("acts on the group under way at once, as seen"), "{report:#?}");
 }
 
 #[test]
