@@ -29,7 +29,7 @@ listen: 127.0.0.1:$port
 data: data
 policies: policies
 plugins: $PWD/target/plugins
-brakes: {actions: 1000 per 1h, concurrent: 100}
+brakes: {actions: 1000 per 1h, concurrent: 100, storm: 1000 per 1m}
 CONFIG
 # Both plugins loaded; a policy each, since a policy does one thing at a time.
 printf 'name: other\nplugin: run-playbook.wasm\nmatch: [alertname="Other"]\nsettings: {playbook: other.yml}\n' >"$work/policies/99-other.yaml"

@@ -2,7 +2,7 @@
 //!
 //! Figures are printed and never asserted: they belong to the machine they were measured on. The load goes to 127.0.0.1, the
 //! data lies in a folder of its own that is removed in the end, and everything is bounded.
-//! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `intake` or `start`.
+//! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `intake`, `start` or `storm`.
 //! Everything is written below the current folder, so that it is the disk that is meant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -10,13 +10,14 @@ mod intake;
 mod sender;
 mod server;
 mod start;
+mod storm;
 
 use std::path::PathBuf;
 
 #[tokio::main]
 async fn main() {
     let Some(binary) = std::env::args().nth(1) else {
-        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [intake|start]");
+        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [intake|start|storm]");
         std::process::exit(64);
     };
     let binary = PathBuf::from(binary).canonicalize().unwrap();
@@ -28,6 +29,9 @@ async fn main() {
     }
     if wanted("start") {
         start::measure(&binary, folder.path()).await;
+    }
+    if wanted("storm") {
+        storm::measure(&binary, folder.path()).await;
     }
 }
 

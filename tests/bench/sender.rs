@@ -87,6 +87,11 @@ fn request(number: &str) -> Vec<u8> {
         r#"{{"receiver":"paramedic","status":"firing","alerts":[{{"status":"firing","labels":{{"alertname":"DiskFull","instance":"host-{number}:9100","job":"node","mountpoint":"/","severity":"critical"}},"annotations":{{"summary":"the disk of host-{number} is almost full","runbook":"https://example.org/runbooks/disk"}},"startsAt":"{}","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prometheus:9090/graph?g0.expr=node_filesystem_avail_bytes","fingerprint":"0011223344556677"}}],"groupLabels":{{"alertname":"DiskFull"}},"commonLabels":{{}},"commonAnnotations":{{}},"externalURL":"http://alertmanager:9093","version":"4","groupKey":"{{}}:{{alertname=\"DiskFull\"}}","truncatedAlerts":0}}"#,
         paramedic::clock::Time::now()
     );
+    webhook(&body)
+}
+
+/// This body as a request to Alertmanager's door.
+pub fn webhook(body: &str) -> Vec<u8> {
     let head = format!(
         "POST /alert HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()

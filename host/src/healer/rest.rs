@@ -19,6 +19,9 @@ use crate::journal::{Append, JournalError};
 use crate::look::sight::{Fires, QUIET};
 use crate::verify::Seen;
 
+/// A line that was found closed is closed for so long at least.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// An incident that rests is read again so often, should nobody have told of what was written.
 const READ_AGAIN: Duration = Duration::from_secs(60);
 
@@ -89,7 +92,11 @@ impl Healer {
             },
         };
         let still = self.still_held(incident, proposals, (*rule, *until)).await?;
-        // Whoever is still held lets the next one pass; a brake that holds that one too has closed the line.
+        if still && line_of(incident).is_some_and(|policy| self.lines.closed(policy, Time::now()).is_some()) {
+            // Back into the line, at its place, before it opens.
+            return Ok(());
+        }
+        // Whoever is still held for itself lets the next one pass.
         let place = place.filter(|_| !still);
         // When a brake lets go, one of those that it held goes first; the others look again later.
         let turn = match (still, &place) {
@@ -158,7 +165,7 @@ impl Healer {
         match self.authoriser.would(&self.journal, claim, proposals).await? {
             Err(Stop::Held { rule, message, until }) => {
                 if line::is_shared(rule) {
-                    let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN));
+                    let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN)).max(Time::now().plus(SHORTEST));
                     self.lines.close(&loaded.policy.name, Closed { rule, message: message.clone(), until });
                 }
                 let same_storm = rule == Rule::Storm && before.0 == rule;
