@@ -154,7 +154,7 @@ pub struct LoadedPolicy {
 /// Everything that is wrong with it.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let source = Source::open(path)?;
-    Ok(read_config(&source)?)
+    Ok(read_config(&source, false)?)
 }
 
 /// Reads all policies of a folder, in the order of their file names: every `*.yaml` and `*.yml` that is not hidden.
@@ -174,7 +174,7 @@ pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
 pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError> {
     let source = Source::open(path)?;
     let mut problems = Vec::new();
-    let config = read_config(&source).map_err(|found| problems.extend(found)).ok();
+    let config = read_config(&source, true).map_err(|found| problems.extend(found)).ok();
     // With a broken configuration the policies are looked for where it says, as far as it can be read.
     let folder = match &config {
         Some(config) => config.policies.clone(),
@@ -192,9 +192,14 @@ pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError>
     }
 }
 
-fn read_config(source: &Source) -> Result<Config, Vec<Problem>> {
+/// With `secrets`, it is also looked whether the files can be read that only the server needs.
+fn read_config(source: &Source, secrets: bool) -> Result<Config, Vec<Problem>> {
     let mut config: Config = source.read()?;
-    let problems = check::config(source, &config);
+    let mut problems = check::config(source, &config);
+    if secrets {
+        problems.extend(check::secrets(source, &config));
+        problems.sort_by_key(|problem| problem.place);
+    }
     if !problems.is_empty() {
         return Err(problems);
     }

@@ -207,6 +207,14 @@ async fn begin(file: &Path, hook: &Hook, journal: &Journal) -> anyhow::Result<Cu
             at_the_end
         }
         Ok(None) => at_the_end,
+        // Nothing is passed over because of a file that somebody else's rights, or a sick disk, keep from being read.
+        Err(error) if error.kind() != std::io::ErrorKind::Other => {
+            let hint = format!(
+                "how far the webhook {name} was told cannot be read in {}: mend its rights, or remove it",
+                file.display()
+            );
+            return Err(anyhow::Error::new(error).context(hint));
+        }
         Err(error) => {
             tracing::error!(name, file = %file.display(), %error, "How far this webhook was told cannot be read: it goes on at the journal's end");
             at_the_end

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::engine::{Patient, docker};
 use crate::host::{Host, Setup};
-use crate::programs::{Exporter, Program, reqwest_client, start_alertmanager, start_prometheus};
+use crate::programs::{Exporter, Program, reqwest_client, start_alertmanager, start_prometheus, start_replica};
 
 pub const DOWN: &str = "up_in_truth 0\n";
 pub const WELL: &str = "up_in_truth 1\n";
@@ -331,6 +331,23 @@ async fn prometheus_posts_alone_are_enough_for_each_of_two_failures() {
         assert!(!story.contains(": HEALED"), "nothing can be looked at here, so nothing may be called healed: {story}");
         assert_eq!(restarts(&patient), failure, "{story}");
     }
+}
+
+/// Two replicas of one Prometheus both post, as they do to every Alertmanager.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_of_prometheus_are_one_incident_and_one_restart() {
+    let patient = service();
+    let exporter = Exporter::start(WELL).await.unwrap();
+    let host = Host::start(&Setup::restarts(&patient.name)).await;
+    let _one = start_replica("a", &rule(&patient.name), &[&exporter], Some(&host.url), "").await.unwrap();
+    let _other = start_replica("b", &rule(&patient.name), &[&exporter], Some(&host.url), "").await.unwrap();
+    exporter.set(DOWN);
+    until_restarted(&patient, 1, 30).await;
+    // Both have posted it again and again by then.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    exporter.set(WELL);
+    let story = host.until("cleared", 90).await;
+    assert_eq!((host.incidents().len(), restarts(&patient)), (1, 1), "{story}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,3 +207,24 @@ async fn without_a_socket_it_is_not_said_that_no_server_runs() {
     let (code, said) = paramedic(&folder.path().join("no-such-folder"), &["halt", "--reason", "now"]).await;
     assert!(code == Some(2) && said.contains("cannot be changed"), "{said}");
 }
+
+/// Whoever is let in at the socket may not read the server's secrets, and they may be lost at three in the morning.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_halts_needs_none_of_the_server_s_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("paramedic.yaml");
+    let webhook = "{name: chat, url: 'http://127.0.0.1:9/', bearer_token_file: lost}";
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(&config, format!("policies: .\nnotify: {{webhooks: [{webhook}]}}\n")).unwrap();
+    let run = |arguments: &'static [&'static str]| {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(&config).env_remove("PARAMEDIC_SOCKET");
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
+    };
+    let (code, said) = run(&["halt", "--reason", "fire"]);
+    assert!(code == Some(0) && folder.path().join("data/HALT").exists(), "{said}");
+    // The server does need it.
+    let (code, said) = run(&["check"]);
+    assert!(code == Some(1) && said.contains("the token file cannot be read"), "{said}");
+}

@@ -218,8 +218,8 @@ async fn our_own_alerts_are_never_incidents() {
     let host = Host::start(&setup).await;
     let mut own = Vec::new();
     for name in ["ParamedicHealing", "ParamedicEscalated", "ParamedicApproval", "ParamedicHolding", "ParamedicAlive"] {
-        own.push(json!({ "alertname": name, "container": patient.name }));
-        own.push(json!({ "alertname": format!("Other{name}"), "container": patient.name, "paramedic": "notice" }));
+        own.push(json!({ "alertname": name, "container": patient.name, "paramedic": "notice" }));
+        own.push(json!({ "alertname": name, "incident": "of-another-1", "paramedic": "notice" }));
     }
     let post = |url: String, labels: &[Value]| {
         let alerts: Vec<Value> =

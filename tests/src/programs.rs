@@ -90,11 +90,22 @@ pub fn reqwest_client() -> reqwest::Client {
 ///
 /// External labels: `cluster: test`, `replica: a`. `alerting` is more YAML under `alerting:`.
 pub async fn start_prometheus(rules: &str, targets: &[&Exporter], alertmanager: Option<&str>, alerting: &str) -> Result<Program> {
+    start_replica("a", rules, targets, alertmanager, alerting).await
+}
+
+/// The same as another one of its replicas.
+pub async fn start_replica(
+    replica: &str,
+    rules: &str,
+    targets: &[&Exporter],
+    alertmanager: Option<&str>,
+    alerting: &str,
+) -> Result<Program> {
     let folder = TempDir::new()?;
     let targets: Vec<String> = targets.iter().map(|t| format!("'{}'", t.address)).collect();
     let managers = alertmanager.map_or_else(String::new, |url| format!("'{}'", url.trim_start_matches("http://")));
     let config = format!(
-        "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  external_labels:\n    cluster: test\n    replica: a\n\
+        "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  external_labels:\n    cluster: test\n    replica: {replica}\n\
          rule_files: [rules.yml]\nalerting:\n  alertmanagers:\n  - static_configs:\n    - targets: [{managers}]\n{alerting}\n\
          scrape_configs:\n- job_name: demo\n  static_configs:\n  - targets: [{}]\n",
         targets.join(", ")

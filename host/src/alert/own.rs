@@ -1,8 +1,9 @@
 //! The alerts that Paramedic itself raises in Alertmanager: what they are called, and how they are known again.
 //!
-//! They come back through every door and every list, as all alerts do. What bears the mark, or one of the names, is never
-//! an incident, whichever Paramedic raised it: otherwise a call for people would be answered by another action. Absent on
-//! purpose: a prefix, since an operator's own alert about Paramedic may well begin with its name.
+//! They come back through every door and every list, as all alerts do. What bears the mark and one of the names is never
+//! an incident, whichever Paramedic raised it: otherwise a call for people would be answered by another action. Both are needed, so that
+//! a label that flows in from a scraped target takes no alert away. Absent on purpose: a prefix, since an operator's own alert about
+//! Paramedic may well begin with its name.
 
 use super::Labels;
 
@@ -25,7 +26,7 @@ pub const MARKED: &str = "notice";
 /// Was this raised by a Paramedic?
 pub fn is_own(labels: &Labels) -> bool {
     let marked = labels.get(MARK).is_some_and(|value| value == MARKED);
-    marked || labels.get("alertname").is_some_and(|name| [HEALING, ESCALATED, APPROVAL, HOLDING, ALIVE].contains(&name.as_str()))
+    marked && labels.get("alertname").is_some_and(|name| [HEALING, ESCALATED, APPROVAL, HOLDING, ALIVE].contains(&name.as_str()))
 }
 
 /// Is this the alert that says that a Paramedic is healing?
@@ -38,14 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_are_known_by_mark_or_name_and_an_operators_are_not() {
+    fn our_own_are_known_by_mark_and_name_and_an_operators_are_not() {
         let of = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Labels>();
-        for own in [&[("alertname", HEALING)][..], &[("alertname", "Renamed"), (MARK, MARKED)], &[(MARK, MARKED)]] {
-            assert!(is_own(&of(own)), "{own:?}");
-        }
-        for other in [&[("alertname", "ParamedicDown"), (MARK, "web")][..], &[("alertname", "Down")], &[]] {
+        let mark = (MARK, MARKED);
+        assert!(is_own(&of(&[("alertname", HEALING), mark])) && is_own(&of(&[("alertname", ALIVE), mark, ("host", "a")])));
+        for other in
+            [&[("alertname", "Down"), mark][..], &[mark], &[("alertname", HEALING)], &[("alertname", "ParamedicDown")], &[]]
+        {
             assert!(!is_own(&of(other)), "{other:?}");
         }
-        assert!(is_healing(&of(&[("alertname", HEALING)])) && !is_healing(&of(&[("alertname", ESCALATED)])));
+        assert!(is_healing(&of(&[("alertname", HEALING), mark])) && !is_healing(&of(&[("alertname", ESCALATED), mark])));
     }
 }

@@ -137,8 +137,8 @@ fn of_the_journal(r: &mut Registry, counts: &Counts) {
     r.register("paramedic_attempts", "Attempts to heal", counts.attempts.clone());
     r.register("paramedic_verdicts", "Whether an attempt had helped", counts.verdicts.clone());
     r.register("paramedic_actions", "Actions, by kind and by how they ended", counts.actions.clone());
-    r.register("paramedic_time_to_heal_seconds", "From the first firing to healed", counts.to_heal.clone());
-    r.register("paramedic_first_response_seconds", "From the first firing to the first action", counts.to_begin.clone());
+    r.register("paramedic_time_to_heal_seconds", "From when it was first heard to healed", counts.to_heal.clone());
+    r.register("paramedic_first_response_seconds", "From when it was first heard to the first action", counts.to_begin.clone());
     r.register("paramedic_action_seconds", "How long an action took, by kind", counts.acting.clone());
     r.register("paramedic_plugin_seconds", "How long a policy's plugin took to answer", counts.answering.clone());
 }

@@ -53,21 +53,20 @@ impl Halt {
         let reason = reason(&said.reason).map_err(anyhow::Error::msg)?;
         let body = if cancel { value!({ "reason": reason, "cancel_running": true }) } else { value!({ "reason": reason }) };
         // Whatever is wrong with the server, or with the way to it: who may write the file can halt.
-        let why = match said.ask("halt", &body).await {
+        let (why, obeys) = match said.ask("halt", &body).await {
             Ok(Asked::Done(told)) => return said.tell(&told),
             Ok(Asked::No(why)) => return no(&why),
             Ok(Asked::Nobody(socket)) => {
-                format!("no server was found at {socket}; whichever uses this folder obeys the file, now and after its start")
+                (format!("no server was found at {socket}"), "whichever uses this folder obeys the file, now and after its start")
             }
-            Err(error) => {
-                format!(
-                    "the server was not reached, or did not do it: {error:#}; the file was written without it, and it obeys that"
-                )
-            }
+            Err(error) => (
+                format!("the server was not reached, or did not do it: {error:#}"),
+                "the file was written without it, and it obeys that",
+            ),
         };
         let halt = stop::Halt::now(&myself().to_string(), &reason);
         let (data, before) = said.by_hand(move |file| stop::write(file, &halt)).await.with_context(|| why.clone())?;
-        let mut next = format!("{}. {}", after_halt(before.as_ref()), upper(&why));
+        let mut next = format!("{}. {}; {obeys}", after_halt(before.as_ref()), upper(&why));
         if cancel {
             next.push_str(". What may still run was NOT ended, only a server can do that: start it and say this again; nothing new begins meanwhile");
         }

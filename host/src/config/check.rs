@@ -209,13 +209,6 @@ impl<'a> Checks<'a> {
                 let hint = "name at least one kind, such as `send: [escalated]`, or leave the key out";
                 self.wrong(&format!("notify.webhooks[{i}].send"), "with an empty list it would never be told anything", hint);
             }
-            // Read for every message, so that it can be replaced; one that is not there now is a mistake.
-            let file = hook.bearer_token_file.as_ref().map(|file| folder_of(self.source.file()).join(file));
-            if let Some(Err(error)) = file.map(std::fs::File::open) {
-                let message = format!("the token file cannot be read: {error}");
-                let hint = "look whether the path is right, and at its permissions; it is relative to this file's folder";
-                self.wrong(&format!("notify.webhooks[{i}].bearer_token_file"), message, hint);
-            }
         }
     }
 
@@ -237,6 +230,22 @@ impl<'a> Checks<'a> {
         }
         self.length(path, storm.window, Duration::from_secs(1), Duration::from_secs(3_600));
     }
+}
+
+/// What is wrong with files that only the server reads. Whoever halts it, or looks at its journal, may not be able to read them, and
+/// need not.
+pub(super) fn secrets(source: &Source, config: &Config) -> Vec<Problem> {
+    let mut checks = Checks::of(source);
+    for (i, hook) in config.notify.webhooks.iter().enumerate() {
+        // Read for every message, so that it can be replaced; one that is not there now is a mistake.
+        let file = hook.bearer_token_file.as_ref().map(|file| folder_of(source.file()).join(file));
+        if let Some(Err(error)) = file.map(std::fs::File::open) {
+            let message = format!("the token file cannot be read: {error}");
+            let hint = "look whether the path is right, and at its permissions; it is relative to this file's folder";
+            checks.wrong(&format!("notify.webhooks[{i}].bearer_token_file"), message, hint);
+        }
+    }
+    checks.found()
 }
 
 /// Checks `paramedic.yaml` by itself.

@@ -234,7 +234,8 @@ impl Profile {
             ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "True".into()),
             ("ANSIBLE_HOST_PATTERN_MISMATCH", "error".into()),
         ];
-        environment.extend(std::env::var_os("HOME").map(|home| ("HOME", home)));
+        // Where it may write, which a service unit decides.
+        environment.extend(["HOME", "TMPDIR"].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         environment.extend(self.ssh_arguments().map(|arguments| ("ANSIBLE_SSH_COMMON_ARGS", arguments)));
         environment
     }

@@ -94,7 +94,9 @@ impl Story {
         let mut now = self.now();
         let began = now.as_ref().and_then(since);
         if let Some(Matter::Healing { delays }) = &mut now {
-            *delays = !self.told && began.unwrap_or(entry.at).since(self.incident.opened_at) <= IN_TIME;
+            // Not from when Paramedic first heard of it: it may have been down, and people were paged meanwhile.
+            let fires_since = self.incident.opened_at.min(self.incident.alert.starts_at);
+            *delays = !self.told && began.unwrap_or(entry.at).since(fires_since) <= IN_TIME;
         }
         self.told |= matches!(now, Some(Matter::Escalated { .. } | Matter::Approval { .. }));
         self.matter = now.map(|matter| (matter, began.unwrap_or(entry.at)));
@@ -258,6 +260,17 @@ mod tests {
         assert_eq!(story(again.clone()).matter, None, "told again: a person has taken it");
         let again = [again, vec![asked(Trigger::Retry), act()]].concat();
         assert_eq!(story(again).matter, Some((Matter::Healing { delays: false }, Time(70_000))));
+    }
+
+    #[test]
+    fn what_fired_long_before_it_was_heard_delays_nothing() {
+        let Event::Opened { mut alert, via } = opened() else { unreachable!() };
+        alert.starts_at = alert.starts_at.minus(Duration::from_secs(300));
+        let late = Event::Opened { alert, via };
+        let now = story(vec![late, asked(Trigger::Alert), act()]);
+        assert_eq!(now.matter.map(|(matter, _)| matter), Some(Matter::Healing { delays: false }));
+        let now = story(vec![opened(), asked(Trigger::Alert), act()]);
+        assert_eq!(now.matter.map(|(matter, _)| matter), Some(Matter::Healing { delays: true }));
     }
 
     #[test]

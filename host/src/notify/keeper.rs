@@ -15,7 +15,7 @@ use super::notice::{About, Notice, body};
 use super::send::{SendError, Teller};
 use super::{LookAgain, Tally};
 use crate::alert::Labels;
-use crate::alert::own::ALIVE;
+use crate::alert::own::{ALIVE, HEALING};
 use crate::clock::Time;
 use crate::journal::Journal;
 use crate::telemetry::clean;
@@ -117,7 +117,8 @@ impl Keeper {
             None => *memory.alive.insert((Instant::now(), self.journal.ready().await.is_ok())),
         };
         if !alive {
-            wanted.retain(|notice| notice.labels.get("alertname").is_none_or(|name| name != ALIVE));
+            // It can finish nothing, so no page may wait for it either.
+            wanted.retain(|notice| !is_of_the_living(notice));
         }
         Some(wanted)
     }
@@ -134,7 +135,9 @@ impl Keeper {
             .collect();
         let all: Vec<(&Notice, bool)> = due.into_iter().map(|n| (n, true)).chain(over.iter().map(|n| (n, false))).collect();
         self.tally.waiting(all.len());
-        for some in all.chunks(AT_ONCE) {
+        // The calls may be long: what says that Paramedic lives, and heals, goes before them.
+        let (first, calls): (Vec<_>, Vec<_>) = all.into_iter().partition(|(notice, _)| is_of_the_living(notice));
+        for some in first.chunks(AT_ONCE).chain(calls.chunks(AT_ONCE)) {
             self.post(some, &mut memory.refuses, &mut memory.ahead).await?;
             for (notice, goes_on) in some {
                 if *goes_on {
@@ -190,4 +193,9 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Is it only there while Paramedic works?
+fn is_of_the_living(notice: &Notice) -> bool {
+    notice.labels.get("alertname").is_some_and(|name| [ALIVE, HEALING].contains(&name.as_str()))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::Group;
 use super::case::{Matter, Story, is_told};
+use super::notice::under;
 use crate::alert::Labels;
 use crate::clock::Time;
 use crate::incident::{Closing, Event, Rule};
@@ -162,7 +163,7 @@ impl Message {
         let mut message = Self::new(Kind::Holding, entry, whom.get(policy));
         let (rule, count, oldest) = (rule.word(), group.count, group.oldest.to_string());
         let incidents = if count == 1 { "1 incident is".to_owned() } else { format!("{count} incidents are") };
-        message.message = format!("{incidents} held by the rule {rule} under policy {policy}: {}", clean(&group.why, WORDS));
+        message.message = format!("{incidents} held by the rule {rule} under {}: {}", under(policy), clean(&group.why, WORDS));
         message.commands = vec!["paramedic incident list --open".to_owned(), format!("paramedic incident show {oldest}")];
         message.holding = Some(Holding { rule, policy: policy.to_owned(), count, oldest });
         message

@@ -79,6 +79,11 @@ pub struct About {
     pub host: String,
 }
 
+/// The policy that an incident belongs to, in words.
+pub fn under(policy: &str) -> String {
+    if policy.is_empty() { "no policy".to_owned() } else { format!("policy {policy}") }
+}
+
 impl About {
     /// All that Alertmanager is to have now.
     pub fn wanted(&self, cases: &[(IncidentId, Case)], groups: &BTreeMap<(Rule, String), Group>, now: Time) -> Vec<Notice> {
@@ -99,10 +104,11 @@ impl About {
             told.entry(name).or_default().push((id, case));
         }
         for (name, mut cases) in told {
-            cases.sort_by_key(|(_, case)| case.since);
+            // The newest one by one: a changed number in an alert that is there already calls nobody.
+            cases.sort_by_key(|(_, case)| std::cmp::Reverse(case.since));
             let (alone, more) = cases.split_at(cases.len().min(ALONE));
             notices.extend(alone.iter().map(|(id, case)| self.one(name, id, case)));
-            if let Some((_, first)) = more.first().filter(|_| name != HEALING) {
+            if let Some((_, first)) = more.last().filter(|_| name != HEALING) {
                 notices.push(self.more(name, more.len(), first.since));
             }
         }
@@ -123,7 +129,7 @@ impl About {
         let alert = clean(case.labels.get("alertname").map_or("?", String::as_str), 120);
         let policy = case.policy.as_deref().unwrap_or_default();
         let about = if case.targets.is_empty() { String::new() } else { format!(", about {}", case.targets.join(", ")) };
-        let under = if policy.is_empty() { "no policy".to_owned() } else { format!("policy {policy}") };
+        let under = under(policy);
         let attempts = if case.attempts == 1 { "1 attempt".to_owned() } else { format!("{} attempts", case.attempts) };
         let story = format!("incident {id} ({under}, {attempts}{about}): `paramedic incident show {id}` tells the story");
         let original = case.labels.get("alertname").map_or("", String::as_str);
@@ -175,7 +181,7 @@ impl About {
         let severity = if rule == Rule::Storm { "critical" } else { "warning" };
         let labels = [("rule", word.as_str()), ("policy", policy), ("escalate", whom), ("severity", severity)];
         let incidents = if *count == 1 { "1 incident is".to_owned() } else { format!("{count} incidents are") };
-        let summary = format!("{incidents} held by the rule {word} under policy {policy}: {}", clean(why, WORDS));
+        let summary = format!("{incidents} held by the rule {word} under {}: {}", under(policy), clean(why, WORDS));
         let description = format!(
             "`paramedic incident list --open` lists them; the oldest is {oldest}, held since {since}: `paramedic incident show {oldest}`"
         );
