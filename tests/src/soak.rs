@@ -25,6 +25,8 @@ use crate::programs::reqwest_client;
 
 /// Kills when nobody says another number.
 const FEW: u64 = 8;
+/// In every so many rounds a person sees to what is escalated.
+const EVERY: u64 = 3;
 /// From so many kills on every brake has to have been felt: a soak that brakes nothing proves nothing about brakes.
 const MANY: u64 = 200;
 /// How often it is told how far it is.
@@ -98,6 +100,9 @@ async fn soak(ward: &mut Ward, rounds: u64, seed: u64) -> (Evidence, Vec<String>
     let (began, mut told) = (Instant::now(), Instant::now());
     for round in 1..=rounds {
         ward.start();
+        if round % EVERY == 0 {
+            see_to_what_is_escalated(ward).await;
+        }
         await_moment(ward, Moment::of(&mut dice)).await;
         faults.extend(ward.kill().err());
         tokio::time::sleep(dice.millis(0, 300)).await;
@@ -123,6 +128,16 @@ async fn soak(ward: &mut Ward, rounds: u64, seed: u64) -> (Evidence, Vec<String>
     faults.extend(ward.stop().err());
     let (journal, restarts, runs) = (ward.journal(), ward.restarts(), ward.runs());
     (Evidence { told, forgotten, journal, restarts, runs }, faults)
+}
+
+/// A person closes what is escalated: a target whose attempts are spent is that person's, and nothing is done about it before that.
+async fn see_to_what_is_escalated(ward: &Ward) {
+    ready(ward).await;
+    let listed = ward.paramedic(&["incident", "list", "--state", "escalated", "--limit", "1000", "--output", "json"]);
+    for incident in serde_json::from_str::<Vec<Open>>(&listed.unwrap()).unwrap() {
+        // It may be over by now.
+        drop(ward.paramedic(&["incident", "close", &incident.id, "--reason", "seen to"]));
+    }
 }
 
 async fn await_moment(ward: &Ward, moment: Moment) {
@@ -175,6 +190,7 @@ async fn settle(ward: &Ward, forgotten: &BTreeSet<Labels>) {
 /// A line of `paramedic incident list`.
 #[derive(Deserialize)]
 struct Open {
+    id: String,
     state: String,
     labels: Labels,
 }

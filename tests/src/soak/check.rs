@@ -145,7 +145,11 @@ fn acknowledged(evidence: &Evidence, stories: &Stories, report: &mut Report) {
         let alert = (&told.labels, told.starts_at);
         alerts.insert(alert);
         let overtakes = |end: &&Told| end.first_sent <= told.acked && told.sent <= end.acked + OVERTAKEN_MS;
-        let open_then = |story: &&story::Story| story.opened <= told.acked && story.closed_at().is_none_or(|at| at >= told.sent);
+        let open_then = |story: &&story::Story| {
+            let over = story.closed_at().filter(|at| *at < told.sent);
+            // What a person closed while it fired is that person's until it ends.
+            story.opened <= told.acked && over.is_none_or(|at| story.is_a_persons() && told.starts_at <= at)
+        };
         let stories = of_labels.get(&told.labels).map_or(&[][..], Vec::as_slice);
         if !stories.iter().any(open_then) && !over.get(&alert).is_some_and(|ends| ends.iter().any(overtakes)) {
             report.lost.push(format!(

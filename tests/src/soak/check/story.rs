@@ -47,6 +47,11 @@ impl Story {
     pub fn closed_at(&self) -> Option<i64> {
         if let End::Closed { at, .. } = self.end { Some(at) } else { None }
     }
+
+    /// Did a person close it?
+    pub fn is_a_persons(&self) -> bool {
+        matches!(&self.end, End::Closed { how, .. } if how == "person")
+    }
 }
 
 /// The end of an intent: `ended` or `cancelled`.

@@ -145,6 +145,17 @@ fn a_firing_that_was_overtaken_by_its_end_needs_no_incident() {
 }
 
 #[test]
+fn what_a_person_closed_while_it_fired_is_not_lost() {
+    let closed = |how: &str| {
+        let mut case = Case::story();
+        case.entry(ID, 200, json!({ "kind": "closed", "how": how, "message": "seen to" })).told("A", true, 300, 310);
+        case
+    };
+    closed("person").is_sound();
+    closed("cleared").finds("lost", "no incident was open");
+}
+
+#[test]
 fn a_story_that_stops_in_the_middle_is_lost() {
     let mut case = Case::story();
     case.entry(ID, 200, json!({ "kind": "asked" }));
