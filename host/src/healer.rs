@@ -187,7 +187,7 @@ impl Healer {
             }
             Step::Verify { attempt, since } => self.verify(&incident, attempt, since).await?,
             Step::ClearOr(trigger) => self.clear_or_ask(&incident, trigger, news).await?,
-            Step::Escalate(message) => self.escalate(&incident, message).await?,
+            Step::Escalate(message) => self.escalate_or_hold(&incident, message).await?,
             Step::Close(how) => self.close(&incident, how, closing_words(&incident)).await?,
             Step::Rest { until, then } => self.wait(&incident, until, then, permits, news).await?,
             Step::Done => {
@@ -415,6 +415,21 @@ impl Healer {
             }
             _ => self.ask(incident, trigger).await,
         }
+    }
+
+    /// Ten thousand calls are none: in a storm, a policy that wants a person and has tried nothing is held like one that wants to act, and asked
+    /// again when it is over.
+    async fn escalate_or_hold(&self, incident: &Incident, message: String) -> Result<(), JournalError> {
+        if incident.attempts.is_empty()
+            && let Some((loaded, declared)) = self.owner(incident).await
+        {
+            let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
+            if let Some(Stop::Held { rule, message, until }) = self.authoriser.stormy(&self.journal, claim).await? {
+                let held = Event::Held { rule, message, until };
+                return self.write(Append::new(incident.id.clone(), Some(incident.seq), vec![held])).await;
+            }
+        }
+        self.escalate(incident, message).await
     }
 
     async fn escalate(&self, incident: &Incident, message: String) -> Result<(), JournalError> {

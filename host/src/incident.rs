@@ -95,7 +95,7 @@ pub enum Phase {
     Verified(Verdict),
     /// Held back by a rule.
     Held {
-        /// What is wanted.
+        /// What is wanted; nothing, when it is a call for a person that is held.
         proposals: Vec<Proposal>,
         /// The rule.
         rule: Rule,
@@ -221,7 +221,9 @@ impl Incident {
                 self.phase = Phase::Escalating(message.clone());
             }
             Event::Held { rule, until, .. } => {
-                if let Some(proposals) = self.wanted().map(<[Proposal]>::to_vec) {
+                // A call for a person can be held too; then nothing is wanted but to ask again.
+                let calls = matches!(self.phase, Phase::Escalating(_)).then(Vec::new);
+                if let Some(proposals) = calls.or_else(|| self.wanted().map(<[Proposal]>::to_vec)) {
                     self.phase = Phase::Held { proposals, rule: *rule, until: *until };
                 }
             }

@@ -1,7 +1,7 @@
 //! A storm: ten thousand distinct alerts within a minute, each about another container, before a policy that may act.
 //!
 //! Told are what the doors and the memory are like meanwhile, how many actions were allowed, and whether what still fires is taken up
-//! in order when it is over. None of the containers exists, so being taken up ends in a refusal, and nothing is touched.
+//! in order when it is over. None of the containers exists, so whatever is taken up ends with a call for a person, and nothing is touched.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -64,9 +64,10 @@ pub async fn measure(binary: &Path, folder: &Path) {
     })
     .await;
     let order = if taken.is_sorted() { "in order" } else { "NOT in order" };
+    row("storm: afterwards", &format!("{} still fire, taken up {order}", taken.len()));
     row(
-        "storm: actions allowed while it lasted, and what came after",
-        &format!("{}, {} taken up {order}", intents(&data), taken.len()),
+        "storm: calls for a person by them all, actions",
+        &format!("{}, {}", count(&data, "escalated"), count(&data, "intended")),
     );
 }
 
@@ -119,16 +120,15 @@ fn taken_up(data: &Path) -> Vec<Time> {
         match entry.event {
             Event::Opened { .. } => drop(opened.insert(entry.incident, entry.at)),
             Event::Held { rule: Rule::Storm, .. } => drop(stormy.insert(entry.incident, ())),
-            Event::Refused { .. } if stormy.contains_key(&entry.incident) => taken.push(opened[&entry.incident]),
+            Event::Escalated { .. } if stormy.contains_key(&entry.incident) => taken.push(opened[&entry.incident]),
             _ => {}
         }
     }
     taken
 }
 
-fn intents(data: &Path) -> usize {
-    let entries = Reader::open(data).unwrap().tail(0, usize::MAX).unwrap();
-    entries.iter().filter(|entry| matches!(entry.event, Event::Intended { .. })).count()
+fn count(data: &Path, kind: &str) -> usize {
+    Reader::open(data).unwrap().tail(0, usize::MAX).unwrap().iter().filter(|entry| entry.event.kind() == kind).count()
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

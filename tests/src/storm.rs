@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
-use paramedic::alert::IncidentId;
+use paramedic::alert::{Family, IncidentId, Key};
 use paramedic::clock::Time;
 use paramedic::incident::{Event, Rule};
 use paramedic::journal::{Entry, Reader};
@@ -132,6 +132,34 @@ async fn a_storm_stops_every_action_and_what_fires_after_it_is_taken_up_in_order
         "the storm that began at {began} was over too soon: {acted:?}"
     );
     assert!(said.contains("brakes.storm") && said.contains("paramedic incident retry"), "{said}");
+}
+
+/// The sensor lost its sense: the containers that it names are not there, so the policy has nothing to offer but a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_calls_for_a_person_calls_for_the_first_few_and_holds_the_rest() {
+    const ALERTS: usize = 300;
+    let mut setup = patient_policy("nothing-*");
+    setup.config.push_str("brakes: {storm: 5 per 10s}\n");
+    let host = Host::start(&setup).await;
+    let since = Time::now().to_string();
+    let of = |n: usize| json!({ "alertname": "Down", "container": format!("nothing-{n}") });
+    send(&host, "firing", &(0..ALERTS).map(|n| alert("firing", &of(n), &since)).collect::<Vec<_>>()).await;
+    let of_kind = |kind: &str| entries(&host.data()).iter().filter(|entry| entry.event.kind() == kind).count();
+    until("all the others to be held", 60, || {
+        (held(&entries(&host.data())).len() + of_kind("escalated") == ALERTS).then_some(())
+    })
+    .await;
+    let first = of_kind("escalated");
+    assert!(first < 5, "{first} calls in a storm");
+    // What is over by then is told of to nobody, what fires on is.
+    let last = held(&entries(&host.data())).into_keys().next().unwrap();
+    let over = |n: &usize| Key::of(Family::Prometheus, &serde_json::from_value(of(*n)).unwrap(), &[]) != last.key;
+    let over: Vec<Value> = (0..ALERTS).filter(over).map(|n| alert("resolved", &of(n), &since)).collect();
+    send(&host, "resolved", &over).await;
+    until("all but one to be over, and that one to have called", 90, || {
+        (of_kind("closed") == ALERTS - 1 && of_kind("escalated") == first + 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

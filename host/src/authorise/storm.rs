@@ -67,7 +67,10 @@ fn calm(claim: Claim<'_>, global: &Brakes) -> Vec<Spend> {
 
 impl Authoriser {
     /// Is a storm on, for this incident? Cheap: asks the journal alone.
-    pub(super) async fn stormy(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn stormy(&self, journal: &Journal, claim: Claim<'_>) -> Result<Option<Stop>, JournalError> {
         if claim.incident.taken_at.is_some() {
             return Ok(None);
         }

@@ -162,7 +162,12 @@ impl Healer {
     ) -> Result<bool, JournalError> {
         let Some((loaded, declared)) = self.owner(incident).await else { return Ok(false) };
         let claim = Claim { incident, policy: &loaded.policy, declared: &declared };
-        match self.authoriser.would(&self.journal, claim, proposals).await? {
+        let would = match proposals {
+            // A call for a person waits for nothing but the end of a storm.
+            [] => self.authoriser.stormy(&self.journal, claim).await?.map_or(Ok(Vec::new()), Err),
+            _ => self.authoriser.would(&self.journal, claim, proposals).await?,
+        };
+        match would {
             Err(Stop::Held { rule, message, until }) => {
                 if line::is_shared(rule) {
                     let until = until.unwrap_or(Time::now().plus(LOOK_AGAIN)).max(Time::now().plus(SHORTEST));

@@ -124,6 +124,8 @@ impl Incident {
                 Phase::Decided(_) | Phase::Held { .. } | Phase::Approved { .. },
                 Event::Intended { .. } | Event::Refused { .. } | Event::Held { .. } | Event::ApprovalAsked { .. },
             ) => true,
+            // In a storm one call is enough.
+            (Phase::Escalating(_), Event::Held { .. }) => true,
             (Phase::Awaiting { digest, .. }, Event::Approved { digest: approved, .. }) => digest == approved,
             (Phase::Awaiting { .. }, Event::Denied { .. } | Event::Held { .. }) => true,
             (

@@ -111,7 +111,8 @@ impl Story {
             Phase::Due(Trigger::NotHealed | Trigger::Interrupted) | Phase::Asked(Trigger::NotHealed | Trigger::Interrupted) => {
                 Some(Matter::Healing { delays: false })
             }
-            Phase::Escalating(why) => Some(Matter::Escalated { why: why.clone() }),
+            // What nothing was tried about may still be held in a storm, which calls once.
+            Phase::Escalating(why) if !self.incident.attempts.is_empty() => Some(Matter::Escalated { why: why.clone() }),
             Phase::Escalated => Some(Matter::Escalated { why: self.said.clone() }),
             Phase::Awaiting { actions, digest, until, .. } => {
                 let actions = actions.iter().map(ToString::to_string).collect();
