@@ -234,7 +234,7 @@ async fn our_own_alerts_are_never_incidents() {
         assert_eq!(post(alertmanager.url.clone(), &own).await.unwrap().status(), 200);
     }
     // Some rounds of polling.
-    until("our own heartbeat", 20, async || listed(&alertmanager, "ParamedicAlive").await.len() == 2).await;
+    until("our own heartbeat", 20, async || listed(&alertmanager, "ParamedicAlive").await.len() == 3).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(host.incidents(), []);
     // An operator's own alert about Paramedic is like any other.

@@ -284,12 +284,23 @@ mod tests {
 
     #[test]
     fn a_call_keeps_its_beginning_when_its_words_change() {
-        let now = story(vec![
+        let (wants, called) = (decided(Decision::Escalate { reason: "no".to_owned() }), escalated("no (for ann)"));
+        let tried = vec![
             opened(),
             asked(Trigger::Alert),
-            decided(Decision::Escalate { reason: "no".to_owned() }),
-            escalated("no (for ann)"),
-        ]);
-        assert_eq!(now.matter, Some((Matter::Escalated { why: "no (for ann)".to_owned() }, Time(30_000))));
+            act(),
+            intended(1),
+            Event::Begun { intent: 1 },
+            ended(1),
+            Event::Verified { attempt: 1, verdict: Verdict::NotHealed, message: String::new() },
+            asked(Trigger::NotHealed),
+        ];
+        let now = story([tried, vec![wants.clone(), called.clone()]].concat());
+        assert_eq!(now.matter, Some((Matter::Escalated { why: "no (for ann)".to_owned() }, Time(90_000))));
+        // Where nothing was tried, a storm may still hold the call.
+        let mut untried = vec![opened(), asked(Trigger::Alert), wants];
+        assert_eq!(story(untried.clone()).matter, None);
+        untried.push(called);
+        assert_eq!(story(untried).matter, Some((Matter::Escalated { why: "no (for ann)".to_owned() }, Time(40_000))));
     }
 }
