@@ -133,14 +133,43 @@ pub enum Kind {
     /// Stop a container.
     #[serde(rename = "docker.stop")]
     DockerStop,
+    /// Freeze a container.
+    #[serde(rename = "docker.pause")]
+    DockerPause,
+    /// Let a paused container go on.
+    #[serde(rename = "docker.unpause")]
+    DockerUnpause,
+    /// Send a signal to a container.
+    #[serde(rename = "docker.kill")]
+    DockerKill,
     /// Run a playbook.
     #[serde(rename = "ansible.playbook")]
     AnsiblePlaybook,
+    /// Create a silence in Alertmanager.
+    #[serde(rename = "alertmanager.silence")]
+    Silence,
+    /// End silences of one's own.
+    #[serde(rename = "alertmanager.expire")]
+    ExpireSilence,
+    /// Send a text to a channel.
+    #[serde(rename = "notify.send")]
+    Notify,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::DockerRestart, Self::DockerStart, Self::DockerStop, Self::AnsiblePlaybook];
+    pub const ALL: [Self; 10] = [
+        Self::DockerRestart,
+        Self::DockerStart,
+        Self::DockerStop,
+        Self::DockerPause,
+        Self::DockerUnpause,
+        Self::DockerKill,
+        Self::AnsiblePlaybook,
+        Self::Silence,
+        Self::ExpireSilence,
+        Self::Notify,
+    ];
 
     /// The word, such as `docker.restart`.
     pub fn word(self) -> &'static str {
@@ -148,7 +177,13 @@ impl Kind {
             Self::DockerRestart => "docker.restart",
             Self::DockerStart => "docker.start",
             Self::DockerStop => "docker.stop",
+            Self::DockerPause => "docker.pause",
+            Self::DockerUnpause => "docker.unpause",
+            Self::DockerKill => "docker.kill",
             Self::AnsiblePlaybook => "ansible.playbook",
+            Self::Silence => "alertmanager.silence",
+            Self::ExpireSilence => "alertmanager.expire",
+            Self::Notify => "notify.send",
         }
     }
 }
@@ -169,6 +204,12 @@ pub enum DockerVerb {
     Start,
     /// Stop.
     Stop,
+    /// Freeze all its processes.
+    Pause,
+    /// Let them go on.
+    Unpause,
+    /// Send a signal to its first process.
+    Kill,
 }
 
 impl DockerVerb {
@@ -178,6 +219,9 @@ impl DockerVerb {
             Self::Restart => Kind::DockerRestart,
             Self::Start => Kind::DockerStart,
             Self::Stop => Kind::DockerStop,
+            Self::Pause => Kind::DockerPause,
+            Self::Unpause => Kind::DockerUnpause,
+            Self::Kill => Kind::DockerKill,
         }
     }
 }
@@ -195,6 +239,9 @@ pub enum Proposal {
         /// Seconds the container may take to stop; `None`: its own setting.
         #[serde(default)]
         grace_seconds: Option<u32>,
+        /// The signal of a `kill`; `None`: `SIGKILL`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
     },
     /// Run a playbook.
     Playbook {
@@ -208,7 +255,52 @@ pub enum Proposal {
         /// Names and JSON texts.
         #[serde(default)]
         variables: Vec<(String, String)>,
+        /// Only the tasks with one of these tags; empty: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        /// Only say what would be changed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        check: bool,
     },
+    /// Silence alerts in Alertmanager.
+    Silence {
+        /// The target it is about.
+        about: String,
+        /// All of them have to fit.
+        matchers: Vec<ProposedMatcher>,
+        /// For how long, in milliseconds.
+        millis: u64,
+        /// For people.
+        comment: String,
+    },
+    /// End silences that the same policy made.
+    ExpireSilence {
+        /// The target they are about.
+        about: String,
+        /// Which; `None`: all that this policy made about that target.
+        #[serde(default)]
+        id: Option<String>,
+    },
+    /// Send a text to a channel.
+    Notify {
+        /// The target it is about.
+        about: String,
+        /// The operator's name of the channel.
+        channel: String,
+        /// The text.
+        text: String,
+    },
+}
+
+/// A matcher of a silence, in a plugin's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposedMatcher {
+    /// The label's name.
+    pub name: String,
+    /// Hopefully `=`, `!=`, `=~` or `!~`.
+    pub op: String,
+    /// The value.
+    pub value: String,
 }
 
 impl Proposal {
@@ -217,6 +309,9 @@ impl Proposal {
         match self {
             Self::Docker { verb, .. } => verb.kind(),
             Self::Playbook { .. } => Kind::AnsiblePlaybook,
+            Self::Silence { .. } => Kind::Silence,
+            Self::ExpireSilence { .. } => Kind::ExpireSilence,
+            Self::Notify { .. } => Kind::Notify,
         }
     }
 
@@ -224,7 +319,21 @@ impl Proposal {
     pub fn target(&self) -> &str {
         match self {
             Self::Docker { target, .. } => target,
-            Self::Playbook { about, .. } => about,
+            Self::Playbook { about, .. }
+            | Self::Silence { about, .. }
+            | Self::ExpireSilence { about, .. }
+            | Self::Notify { about, .. } => about,
+        }
+    }
+
+    /// What exactly, beside kind and target: the playbook's name, the signal, the silence's id, the channel; may be empty.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Docker { signal, .. } => signal.as_deref().unwrap_or_default(),
+            Self::Playbook { name, .. } => name,
+            Self::Silence { .. } => "",
+            Self::ExpireSilence { id, .. } => id.as_deref().unwrap_or_default(),
+            Self::Notify { channel, .. } => channel,
         }
     }
 }
@@ -232,10 +341,12 @@ impl Proposal {
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Docker { target, .. } => write!(f, "{} {}", self.kind(), target.escape_debug()),
-            Self::Playbook { name, about, .. } => {
-                write!(f, "{} {} about {}", self.kind(), name.escape_debug(), about.escape_debug())
+            Self::Docker { target, signal: None, .. } => write!(f, "{} {}", self.kind(), target.escape_debug()),
+            Self::Docker { target, signal: Some(signal), .. } => {
+                write!(f, "{} {} to {}", self.kind(), signal.escape_debug(), target.escape_debug())
             }
+            Self::Silence { about, .. } => write!(f, "{} about {}", self.kind(), about.escape_debug()),
+            other => write!(f, "{} {} about {}", other.kind(), other.detail().escape_debug(), other.target().escape_debug()),
         }
     }
 }
@@ -288,6 +399,16 @@ impl Action {
         match self {
             Self::Docker { target, .. } => target,
             Self::Playbook { about, .. } => about,
+        }
+    }
+}
+
+impl Action {
+    /// What exactly, beside kind and target; as [`Proposal::detail`].
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Docker { .. } => "",
+            Self::Playbook { name, .. } => name,
         }
     }
 }

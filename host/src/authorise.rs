@@ -325,6 +325,10 @@ impl Authoriser {
                 let action = self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds);
                 (action.map_err(|(rule, m)| no(rule, m))?, None)
             }
+            Proposal::Silence { .. } | Proposal::ExpireSilence { .. } | Proposal::Notify { .. } => {
+                let message = format!("policy {} has no grant for {}", claim.policy.name, proposal.kind());
+                return Err(no(Rule::NotGranted, message));
+            }
             Proposal::Playbook { name, host, variables, .. } => {
                 let action = playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables).await;
                 let (action, file) = action.map_err(|stop| stop.into_stop(proposal))?;

@@ -266,7 +266,7 @@ fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, Loa
 
 fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
     let source = Source::open(file)?;
-    let policy: Policy = source.read()?;
+    let policy = Policy { digest: source.digest(), ..source.read()? };
     let problems = check::policy(&source, &policy);
     if !problems.is_empty() {
         return Err(problems);

@@ -8,9 +8,11 @@
 mod bindings;
 mod guest;
 mod load;
+pub mod lookup;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod told;
 mod wasi;
 
 use std::path::PathBuf;
@@ -24,7 +26,7 @@ use crate::alert::Labels;
 use crate::clock::Time;
 use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
 use crate::journal::Journalled;
-use crate::policy::Policy;
+use crate::policy::{Limits, Policy};
 use crate::telemetry::clean;
 
 /// So many policies are named when none of them matches.
@@ -141,6 +143,8 @@ impl Decider {
             settings: owner.settings.clone(),
             decision: Err(why),
             log: Vec::new(),
+            lookups: Vec::new(),
+            policy_file: String::new(),
             micros: 0,
         };
         let Some(loaded) = loaded else {
@@ -181,11 +185,13 @@ fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
         targets: targets.clone(),
         settings,
         now,
+        lookups: Arc::new(lookup::Blind),
     }
 }
 
 async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> Answer {
-    let limits = sandbox::Limits { deadline: policy.limits.deadline, memory: policy.limits.memory };
+    let Limits { deadline, memory, lookups } = policy.limits.clone();
+    let limits = sandbox::Limits { deadline, memory, lookups };
     let ruling = plugin.decide(&brief, &limits).await;
     Answer {
         policy: policy.name.clone(),
@@ -194,6 +200,8 @@ async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> A
         settings: brief.settings,
         decision: ruling.decision.map_err(|failure| failure.to_string()),
         log: ruling.log,
+        lookups: ruling.lookups,
+        policy_file: policy.digest.clone(),
         micros: ruling.micros,
     }
 }

@@ -7,6 +7,7 @@
 mod event;
 pub mod filter;
 mod life;
+pub mod lookup;
 pub mod timeline;
 
 use std::collections::BTreeMap;

@@ -71,6 +71,9 @@ pub struct Policy {
     /// Whom to tell; a word for people.
     #[serde(default)]
     pub escalate: Option<String>,
+    /// SHA-256 of the file it was read from, in hex; empty for one that was not read from a file.
+    #[serde(skip)]
+    pub digest: String,
 }
 
 fn no_settings() -> serde_json::Value {
@@ -109,17 +112,20 @@ impl<'de> Deserialize<'de> for PluginRef {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Time for one decision, sandbox included.
+    /// Time for one decision, sandbox included, waiting for the answers of lookups not.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub deadline: Duration,
     /// Memory of one decision, all its memories together, in bytes; written `64MiB`.
     #[serde(deserialize_with = "bytes")]
     pub memory: u64,
+    /// Time for all lookups of one decision together.
+    #[serde(deserialize_with = "crate::clock::duration")]
+    pub lookups: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { deadline: Duration::from_millis(100), memory: 64 << 20 }
+        Self { deadline: Duration::from_millis(100), memory: 64 << 20, lookups: Duration::from_secs(5) }
     }
 }
 

@@ -98,6 +98,8 @@ fn life(number: usize) -> Append {
         settings: json!({ "grace_seconds": 3 }),
         decision: Ok(Decision::Act { reason: format!("WebDown fires and {target} is exited: restart {target}"), proposals }),
         log: Vec::new(),
+        lookups: Vec::new(),
+        policy_file: String::new(),
         micros: 300,
     };
     let action: Action = serde_json::from_value(json!({ "docker": {

@@ -103,7 +103,7 @@ pub struct Desk {
 }
 
 fn restart() -> Proposal {
-    Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None }
+    Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None, signal: None }
 }
 
 impl Desk {
@@ -149,6 +149,8 @@ impl Desk {
             settings,
             decision: Ok(act),
             log: Vec::new(),
+            lookups: Vec::new(),
+            policy_file: String::new(),
             micros: 1,
         }))
         .await;
@@ -221,7 +223,8 @@ async fn a_yes_that_counts_is_followed_and_one_that_is_over_is_asked_for_again()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_playbook_that_was_edited_meanwhile_is_another_question() {
     let (name, host) = ("fix.yml".to_owned(), Some("web1".to_owned()));
-    let wish = Proposal::Playbook { name, about: "local/web".to_owned(), host, variables: Vec::new() };
+    let wish =
+        Proposal::Playbook { name, about: "local/web".to_owned(), host, variables: Vec::new(), tags: Vec::new(), check: false };
     let desk = Desk::wanting(wish).await;
     desk.approved(Duration::from_secs(60)).await;
     *desk.eyes.playbook.lock().unwrap() = "22";

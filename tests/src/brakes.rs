@@ -306,7 +306,7 @@ struct Wish {
 }
 
 fn restart(target: &str) -> Proposal {
-    Proposal::Docker { verb: DockerVerb::Restart, target: target.to_owned(), grace_seconds: None }
+    Proposal::Docker { verb: DockerVerb::Restart, target: target.to_owned(), grace_seconds: None, signal: None }
 }
 
 impl Wish {
@@ -328,7 +328,17 @@ impl Wish {
         let events = vec![
             Event::Opened { alert, via: Via::Webhook },
             Event::Asked { trigger: Trigger::Alert, targets: Vec::new(), ambiguous: Vec::new() },
-            Event::Decided(Answer { policy, mode: Mode::Enforce, plugin, settings, decision, log: Vec::new(), micros: 1 }),
+            Event::Decided(Answer {
+                policy,
+                mode: Mode::Enforce,
+                plugin,
+                settings,
+                decision,
+                log: Vec::new(),
+                lookups: Vec::new(),
+                policy_file: String::new(),
+                micros: 1,
+            }),
         ];
         let written = journal.append(Append::new(id.clone(), Some(0), events.clone())).await.unwrap();
         let Appended::Committed { at, .. } = written else { panic!("{written:?}") };
@@ -491,7 +501,7 @@ async fn what_would_leave_too_few_healthy_is_held_and_says_who_is_not() {
     ward.town.set("c0", "exited", None);
     assert!(would().await.unwrap().is_ok());
     ward.town.set("c0", "running", None);
-    let start = Proposal::Docker { verb: DockerVerb::Start, target: "local/c0".to_owned(), grace_seconds: None };
+    let start = Proposal::Docker { verb: DockerVerb::Start, target: "local/c0".to_owned(), grace_seconds: None, signal: None };
     let start = ward.wish("B", vec![start]).await;
     let claim = ward.desk.claim(&start.incident);
     assert!(ward.desk.authoriser.would(&ward.desk.journal, claim, &start.proposals).await.unwrap().is_ok());

@@ -27,7 +27,7 @@ fn asked(trigger: Trigger) -> Event {
 }
 
 fn wish() -> Proposal {
-    Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None }
+    Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None, signal: None }
 }
 
 fn answered(mode: Mode, decision: Result<Decision, String>) -> Event {
@@ -38,6 +38,8 @@ fn answered(mode: Mode, decision: Result<Decision, String>) -> Event {
         settings: serde_json::Value::Null,
         decision,
         log: Vec::new(),
+        lookups: Vec::new(),
+        policy_file: String::new(),
         micros: 1,
     })
 }

@@ -50,7 +50,17 @@ fn held(until: Option<Time>) -> Event {
 
 fn decided(mode: Mode, decision: Decision) -> Event {
     let (policy, plugin, settings) = ("heal".to_owned(), "00".repeat(32), serde_json::json!({}));
-    Event::Decided(Answer { policy, mode, plugin, settings, decision: Ok(decision), log: Vec::new(), micros: 1 })
+    Event::Decided(Answer {
+        policy,
+        mode,
+        plugin,
+        settings,
+        decision: Ok(decision),
+        log: Vec::new(),
+        lookups: Vec::new(),
+        policy_file: String::new(),
+        micros: 1,
+    })
 }
 
 fn closed() -> Event {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use paramedic::action::{Action, ContainerId, DockerVerb, Ending, Outcome, Proposal};
 use paramedic::alert::{Alert, Family, Labels, Status};
 use paramedic::clock::Time;
+use paramedic::decide::lookup::Blind;
 use paramedic::decide::sandbox::{Brief, Limits, Plugin, Ruling, Sandbox};
 use paramedic::incident::{Attempt, Decision, Intent, Progress, Rule, TargetView, Trigger, Verdict};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ fn brief(settings: Value) -> Brief {
         targets: Vec::new(),
         settings,
         now: Time(3_000),
+        lookups: Arc::new(Blind),
     }
 }
 
@@ -66,12 +68,19 @@ async fn assert_others_go_on() {
 }
 
 fn restart(target: &str) -> Proposal {
-    Proposal::Docker { verb: DockerVerb::Restart, target: target.into(), grace_seconds: None }
+    Proposal::Docker { verb: DockerVerb::Restart, target: target.into(), grace_seconds: None, signal: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_comes_back() {
-    let playbook = Proposal::Playbook { name: "repair.yml".into(), about: "local/db".into(), host: None, variables: vec![] };
+    let playbook = Proposal::Playbook {
+        name: "repair.yml".into(),
+        about: "local/db".into(),
+        host: None,
+        variables: vec![],
+        tags: Vec::new(),
+        check: false,
+    };
     let act = |reason: &str, proposals| Decision::Act { reason: reason.into(), proposals };
     let answers = [
         ("pass", Decision::Pass { reason: "not mine".into() }),
@@ -160,7 +169,14 @@ async fn earlier_attempts_are_told_in_the_contracts_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_told_with_its_rule() {
     let mut refused = attempt(Vec::new(), None);
-    let playbook = Proposal::Playbook { name: "x.yml".into(), about: "local/web".into(), host: None, variables: vec![] };
+    let playbook = Proposal::Playbook {
+        name: "x.yml".into(),
+        about: "local/web".into(),
+        host: None,
+        variables: vec![],
+        tags: Vec::new(),
+        check: false,
+    };
     refused.refused = vec![(playbook, Rule::NotGranted, "no grant covers x.yml".into())];
     let told = told_of(refused).await;
     for part in [

@@ -188,6 +188,7 @@ fn granted(policy: &Policy, proposal: &Proposal) -> String {
             target.parse().is_ok_and(|t| policy.grants.allows_docker(*verb, &t, &BTreeMap::new()))
         }
         Proposal::Playbook { name, .. } => policy.grants.ansible.iter().any(|grant| grant.playbook == *name),
+        Proposal::Silence { .. } | Proposal::ExpireSilence { .. } | Proposal::Notify { .. } => false,
     };
     if allowed { format!("{what} (granted to {name})") } else { format!("{what}, but REFUSED: {name} has no grant for it") }
 }

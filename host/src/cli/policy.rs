@@ -163,5 +163,6 @@ fn brief(settings: serde_json::Value) -> anyhow::Result<Brief> {
         targets: vec![TargetView { target, inventory_host: None, state: "exited".to_owned() }],
         settings,
         now,
+        lookups: Arc::new(crate::decide::lookup::Blind),
     })
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Error, Location, Options, Spanned};
+use sha2::{Digest, Sha256};
 
 use super::problem::{Place, Problem};
 use super::words;
@@ -145,6 +146,11 @@ impl Source {
     /// Something wrong with what stands at this path of keys.
     pub fn problem(&self, path: &str, message: impl Into<String>, hint: impl Into<String>) -> Problem {
         self.at(path, self.value_place(path), message.into(), Some(hint.into()))
+    }
+
+    /// SHA-256 of the whole text, in hex.
+    pub fn digest(&self) -> String {
+        Sha256::digest(self.text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The text that stands at this path, if it is plain text.

@@ -1,16 +1,18 @@
 //! The contract's host side: what a plugin is told, and what it can make and say.
 //!
 //! Each function of `wit/policy.wit` answers from the [`Brief`] of the question. Making a proposal only puts plain data into a
-//! table; nothing happens by it. Lookups, once there are any, are further `impl`s here that are async, granted and recorded.
+//! table; nothing happens by it. Lookups are async, and granted, bounded and recorded in `lookup.rs`.
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use self::wit::paramedic::policy::{ansible, docker, incident, log, types};
+use self::wit::paramedic::policy::{alertmanager, ansible, containers, docker, history, incident, log, metrics, notify, types};
 use super::guest::{Guest, Overstep};
 use super::question::{Brief, Said};
-use crate::action::{Action, DockerVerb, Ending, Proposal};
+use super::told;
+use crate::action::{DockerVerb, Proposal, ProposedMatcher};
 use crate::alert::{Alert, Labels, Status};
-use crate::incident::{Attempt, Intent, Progress, TargetView};
+use crate::incident::TargetView;
+use crate::incident::lookup::{Found, FoundContainer, Lookup, LookupError, PastAction, PastAttempt, PastIncident, Sample};
 use crate::telemetry::clean;
 
 /// Proposals that a plugin may hold at once.
@@ -19,8 +21,12 @@ const MAX_PROPOSALS: usize = 64;
 const MAX_NAME_BYTES: usize = 1024;
 /// Bytes of all names and values of a playbook's variables.
 const MAX_VARIABLES_BYTES: usize = 64 << 10;
-/// Characters of an outcome's message that are told.
-const MAX_MESSAGE_CHARS: usize = 1000;
+/// Matchers that a silence may have.
+const MAX_MATCHERS: usize = 32;
+/// Bytes of a silence's comment, of a text to a channel, of a matcher's value.
+const MAX_TEXT_BYTES: usize = 8 << 10;
+/// Tags that a playbook may be limited to.
+const MAX_TAGS: usize = 32;
 
 /// What `bindgen!` makes of the contract.
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
@@ -28,7 +34,14 @@ mod wit {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "policy",
-        imports: { default: trappable },
+        imports: {
+            default: trappable,
+            "paramedic:policy/containers.find": async | trappable,
+            "paramedic:policy/containers.inspect": async | trappable,
+            "paramedic:policy/containers.log-tail": async | trappable,
+            "paramedic:policy/metrics.query": async | trappable,
+            "paramedic:policy/history.of-target": async | trappable,
+        },
         exports: { default: async },
         with: { "paramedic:policy/types.proposal": crate::action::Proposal },
     });
@@ -38,7 +51,8 @@ pub(super) use wit::exports::paramedic::policy::lifecycle::Manifest as RawManife
 pub(super) use wit::{Policy, PolicyPre};
 
 /// The interfaces of the contract that a plugin can import.
-pub(super) const INTERFACES: [&str; 5] = ["types", "incident", "docker", "ansible", "log"];
+pub(super) const INTERFACES: [&str; 10] =
+    ["types", "incident", "docker", "ansible", "alertmanager", "notify", "containers", "metrics", "history", "log"];
 
 /// Links the whole contract. What may be done is not decided here but by grants.
 pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -75,9 +89,16 @@ impl Guest {
         Ok(self.table.push(proposal)?)
     }
 
-    fn docker(&mut self, verb: DockerVerb, target: &str, grace_seconds: Option<u32>) -> wasmtime::Result<Resource<Proposal>> {
+    fn docker(
+        &mut self,
+        verb: DockerVerb,
+        target: &str,
+        grace_seconds: Option<u32>,
+        signal: Option<String>,
+    ) -> wasmtime::Result<Resource<Proposal>> {
         let target = name("target", target)?;
-        self.propose(Proposal::Docker { verb, target, grace_seconds })
+        let signal = signal.map(|signal| name("signal", &signal)).transpose()?;
+        self.propose(Proposal::Docker { verb, target, grace_seconds, signal })
     }
 }
 
@@ -89,6 +110,23 @@ fn name(what: &str, text: &str) -> wasmtime::Result<String> {
         );
     }
     Ok(clean(text, MAX_NAME_BYTES))
+}
+
+/// A text for people in a proposal; cleaned only where it is shown or sent.
+fn text(what: &str, text: String) -> wasmtime::Result<String> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(
+            Overstep(format!("the {what} of a proposal is {} bytes long; {MAX_TEXT_BYTES} are allowed", text.len())).into()
+        );
+    }
+    Ok(text)
+}
+
+fn few<T>(what: &str, list: Vec<T>, most: usize) -> wasmtime::Result<Vec<T>> {
+    if list.len() > most {
+        return Err(Overstep(format!("a proposal has {} {what}; {most} are allowed", list.len())).into());
+    }
+    Ok(list)
 }
 
 impl types::Host for Guest {}
@@ -113,7 +151,7 @@ impl incident::Host for Guest {
         Ok(self.brief()?.trigger.word().to_owned())
     }
     fn attempts(&mut self) -> wasmtime::Result<Vec<types::Attempt>> {
-        Ok(self.brief()?.attempts.iter().map(attempt).collect())
+        Ok(self.brief()?.attempts.iter().map(|tried| attempt(told::attempt(tried))).collect())
     }
     fn targets(&mut self) -> wasmtime::Result<Vec<types::Target>> {
         Ok(self.brief()?.targets.iter().map(target).collect())
@@ -129,13 +167,22 @@ impl incident::Host for Guest {
 
 impl docker::Host for Guest {
     fn restart(&mut self, target: String, grace_seconds: Option<u32>) -> wasmtime::Result<Resource<Proposal>> {
-        self.docker(DockerVerb::Restart, &target, grace_seconds)
+        self.docker(DockerVerb::Restart, &target, grace_seconds, None)
     }
     fn start(&mut self, target: String) -> wasmtime::Result<Resource<Proposal>> {
-        self.docker(DockerVerb::Start, &target, None)
+        self.docker(DockerVerb::Start, &target, None, None)
     }
     fn stop(&mut self, target: String, grace_seconds: Option<u32>) -> wasmtime::Result<Resource<Proposal>> {
-        self.docker(DockerVerb::Stop, &target, grace_seconds)
+        self.docker(DockerVerb::Stop, &target, grace_seconds, None)
+    }
+    fn pause(&mut self, target: String) -> wasmtime::Result<Resource<Proposal>> {
+        self.docker(DockerVerb::Pause, &target, None, None)
+    }
+    fn unpause(&mut self, target: String) -> wasmtime::Result<Resource<Proposal>> {
+        self.docker(DockerVerb::Unpause, &target, None, None)
+    }
+    fn kill(&mut self, target: String, signal: Option<String>) -> wasmtime::Result<Resource<Proposal>> {
+        self.docker(DockerVerb::Kill, &target, None, signal)
     }
 }
 
@@ -144,16 +191,134 @@ impl ansible::Host for Guest {
         &mut self,
         playbook: String,
         about: String,
-        host: Option<String>,
-        variables: Vec<(String, String)>,
+        options: ansible::RunOptions,
     ) -> wasmtime::Result<Resource<Proposal>> {
+        let ansible::RunOptions { host, variables, tags, check, extra } = options;
+        if let Some((unknown, _)) = extra.first() {
+            return Err(Overstep(format!("`{}` is no option of a playbook here", clean(unknown, 64))).into());
+        }
         let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > MAX_VARIABLES_BYTES {
             let text = format!("the variables of a playbook are {bytes} bytes long; {MAX_VARIABLES_BYTES} are allowed");
             return Err(Overstep(text).into());
         }
         let host = host.map(|host| name("host", &host)).transpose()?;
-        self.propose(Proposal::Playbook { name: name("playbook", &playbook)?, about: name("target", &about)?, host, variables })
+        let tags = few("tags", tags, MAX_TAGS)?.iter().map(|tag| name("tag", tag)).collect::<Result<_, _>>()?;
+        let (name, about) = (name("playbook", &playbook)?, name("target", &about)?);
+        self.propose(Proposal::Playbook { name, about, host, variables, tags, check })
+    }
+}
+
+impl alertmanager::Host for Guest {
+    fn silence(
+        &mut self,
+        about: String,
+        matchers: Vec<alertmanager::Matcher>,
+        millis: u64,
+        comment: String,
+    ) -> wasmtime::Result<Resource<Proposal>> {
+        let matcher = |m: alertmanager::Matcher| -> wasmtime::Result<ProposedMatcher> {
+            Ok(ProposedMatcher { name: name("label", &m.name)?, op: name("operator", &m.op)?, value: text("matcher", m.value)? })
+        };
+        let matchers = few("matchers", matchers, MAX_MATCHERS)?.into_iter().map(matcher).collect::<Result<_, _>>()?;
+        let about = name("target", &about)?;
+        self.propose(Proposal::Silence { about, matchers, millis, comment: text("comment", comment)? })
+    }
+    fn expire(&mut self, about: String, id: Option<String>) -> wasmtime::Result<Resource<Proposal>> {
+        let id = id.map(|id| name("silence", &id)).transpose()?;
+        self.propose(Proposal::ExpireSilence { about: name("target", &about)?, id })
+    }
+}
+
+impl notify::Host for Guest {
+    fn send(&mut self, about: String, channel: String, message: String) -> wasmtime::Result<Resource<Proposal>> {
+        let (about, channel) = (name("target", &about)?, name("channel", &channel)?);
+        self.propose(Proposal::Notify { about, channel, text: text("text", message)? })
+    }
+}
+
+/// What a lookup gave, in the shape of its function.
+type Told<T> = wasmtime::Result<Result<T, types::LookupError>>;
+
+impl containers::Host for Guest {
+    async fn find(&mut self, host: String, labels: Vec<(String, String)>) -> Told<Vec<containers::Container>> {
+        Ok(match self.look(Lookup::Containers { host, labels }).await? {
+            Ok(Found::Containers(found)) => Ok(found.into_iter().map(container).collect()),
+            other => Err(no(other)),
+        })
+    }
+    async fn inspect(&mut self, target: String) -> Told<containers::Container> {
+        Ok(match self.look(Lookup::Container { target }).await? {
+            Ok(Found::Container(found)) => Ok(container(found)),
+            other => Err(no(other)),
+        })
+    }
+    async fn log_tail(&mut self, target: String, lines: u32) -> Told<Vec<String>> {
+        Ok(match self.look(Lookup::Log { target, lines }).await? {
+            Ok(Found::Log(lines)) => Ok(lines),
+            other => Err(no(other)),
+        })
+    }
+}
+
+impl metrics::Host for Guest {
+    async fn query(&mut self, query: String) -> Told<Vec<metrics::Sample>> {
+        let sample = |Sample { labels, value, at }| metrics::Sample { labels, value, at: at.0 };
+        Ok(match self.look(Lookup::Metrics { query }).await? {
+            Ok(Found::Metrics(samples)) => Ok(samples.into_iter().map(sample).collect()),
+            other => Err(no(other)),
+        })
+    }
+}
+
+impl history::Host for Guest {
+    async fn of_target(&mut self, target: String, within_ms: u64) -> Told<Vec<history::PastIncident>> {
+        Ok(match self.look(Lookup::History { target, within_ms }).await? {
+            Ok(Found::History(incidents)) => Ok(incidents.into_iter().map(past).collect()),
+            other => Err(no(other)),
+        })
+    }
+}
+
+/// Why there is no answer; one of the wrong shape, which only a recording that was altered can have, is none either.
+fn no(answer: Result<Found, LookupError>) -> types::LookupError {
+    match answer {
+        Err(LookupError::AccessDenied(text)) => types::LookupError::AccessDenied(text),
+        Err(LookupError::NotFound(text)) => types::LookupError::NotFound(text),
+        Err(LookupError::Invalid(text)) => types::LookupError::Invalid(text),
+        Err(LookupError::LimitExceeded(text)) => types::LookupError::LimitExceeded(text),
+        Err(LookupError::Unavailable(text)) => types::LookupError::Unavailable(text),
+        Err(LookupError::Other(text)) => types::LookupError::Other(text),
+        Ok(_) => types::LookupError::Other("the recorded answer is one to another question".to_owned()),
+    }
+}
+
+fn container(found: FoundContainer) -> containers::Container {
+    containers::Container {
+        name: found.name,
+        id: found.id,
+        image: found.image,
+        state: found.state,
+        health: found.health,
+        started_at: found.started_at.map(|time| time.0),
+        finished_at: found.finished_at.map(|time| time.0),
+        exit_code: found.exit_code,
+        restart_count: found.restart_count,
+        labels: found.labels,
+        extra: Vec::new(),
+    }
+}
+
+fn past(incident: PastIncident) -> history::PastIncident {
+    history::PastIncident {
+        id: incident.id,
+        alertname: incident.alertname,
+        opened_at: incident.opened_at.0,
+        closed_at: incident.closed_at.map(|time| time.0),
+        state: incident.state,
+        policy: incident.policy,
+        attempts: incident.attempts.into_iter().map(attempt).collect(),
+        extra: Vec::new(),
     }
 }
 
@@ -200,51 +365,21 @@ fn target(view: &TargetView) -> types::Target {
     }
 }
 
-fn attempt(attempt: &Attempt) -> types::Attempt {
-    let mut actions: Vec<_> = attempt.intents.iter().map(intended).collect();
-    actions.extend(attempt.refused.iter().map(|(proposal, rule, message)| types::AttemptedAction {
-        kind: proposal.kind().word().to_owned(),
-        target: proposal.target().to_owned(),
-        detail: if let Proposal::Playbook { name, .. } = proposal { name.clone() } else { String::new() },
-        outcome: "refused".to_owned(),
-        message: clean(&format!("{rule}: {message}"), MAX_MESSAGE_CHARS),
+fn attempt(attempt: PastAttempt) -> types::Attempt {
+    let action = |action: PastAction| types::AttemptedAction {
+        kind: action.kind,
+        target: action.target,
+        detail: action.detail,
+        outcome: action.outcome,
+        message: action.message,
         extra: Vec::new(),
-    }));
+    };
     types::Attempt {
         number: attempt.number,
         started_at: attempt.started_at.0,
         ended_at: attempt.ended_at.0,
-        actions,
-        verification: verification(attempt).to_owned(),
+        actions: attempt.actions.into_iter().map(action).collect(),
+        verification: attempt.verification,
         extra: Vec::new(),
-    }
-}
-
-fn intended(intent: &Intent) -> types::AttemptedAction {
-    let (outcome, message) = match &intent.progress {
-        Progress::Ended(outcome) => (outcome.ending.word(), outcome.message.as_str()),
-        Progress::Cancelled(message) => ("cancelled", message.as_str()),
-        // A plugin is asked between attempts, so an intent without an end was cut off by a restart.
-        Progress::Intended | Progress::Begun(_) => ("interrupted", "Paramedic was stopped in the middle of it"),
-    };
-    types::AttemptedAction {
-        kind: intent.action.kind().word().to_owned(),
-        target: intent.action.target().to_string(),
-        detail: if let Action::Playbook { name, .. } = &intent.action { name.clone() } else { String::new() },
-        outcome: outcome.to_owned(),
-        message: clean(message, MAX_MESSAGE_CHARS),
-        extra: Vec::new(),
-    }
-}
-
-/// The verdict, or what is known without one: nothing was done; all that was tried failed; or it cannot be told.
-fn verification(attempt: &Attempt) -> &'static str {
-    let failed = |intent: &Intent| matches!(&intent.progress, Progress::Ended(o) if o.ending == Ending::Failed);
-    let untouched = |intent: &Intent| matches!(intent.progress, Progress::Cancelled(_));
-    match attempt.verdict {
-        Some(verdict) => verdict.word(),
-        None if attempt.intents.iter().all(untouched) => "none",
-        None if attempt.intents.iter().all(|i| failed(i) || untouched(i)) => "not-healed",
-        None => "unclear",
     }
 }

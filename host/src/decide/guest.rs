@@ -8,6 +8,7 @@ use std::time::Instant;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 
+use super::lookup::Record;
 use super::question::Brief;
 use super::sandbox::Limits;
 use crate::incident::LogLine;
@@ -38,13 +39,17 @@ pub(super) struct Guest {
     pub(super) meter: Meter,
     /// What it may use.
     pub(super) limits: Limits,
+    /// What it said it may ever look at.
+    pub(super) declared: Vec<&'static str>,
+    /// What it has looked at.
+    pub(super) record: Record,
     /// When its time is up.
     pub(super) deadline: Instant,
 }
 
 impl Guest {
     /// A sandbox's state before the plugin runs; its time begins now.
-    pub(super) fn new(brief: Option<Brief>, limits: &Limits) -> Self {
+    pub(super) fn new(brief: Option<Brief>, declared: &[&'static str], limits: &Limits) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         Self {
@@ -55,6 +60,8 @@ impl Guest {
             meter: Meter { memory: 0, max_memory: usize::try_from(limits.memory).unwrap_or(usize::MAX), table: 0, over: None },
             deadline: Instant::now() + limits.deadline,
             limits: limits.clone(),
+            declared: declared.to_vec(),
+            record: Record::default(),
         }
     }
 }

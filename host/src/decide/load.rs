@@ -18,6 +18,7 @@ use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::wasi;
 use crate::action::Kind;
+use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
 
 /// The largest file that is looked at; Python plugins have 18 MB.
@@ -29,7 +30,7 @@ const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` may use. More than a decision: an interpreter's first start reads all its pages.
-const DESCRIBE: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY };
+const DESCRIBE: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// Bytes of a settings schema.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
@@ -112,6 +113,9 @@ pub enum Problem {
     /// It claims to do what nobody can.
     #[error("it declares the action `{0}`, which does not exist; these do: {1}")]
     UnknownAction(String, String),
+    /// It claims to look at what nobody can.
+    #[error("it declares the lookup `{0}`, which does not exist; these do: {1}")]
+    UnknownLookup(String, String),
     /// Its schema is of no use.
     #[error("its settings schema cannot be used: {0}; `describe` gives JSON Schema, draft-07 or 2020-12, or an empty text")]
     BrokenSchema(String),
@@ -177,7 +181,7 @@ impl Sandbox {
         let Some(_place) = self.place(DESCRIBE.deadline).await else {
             return Err(Problem::Describe(Failure::Busy(DESCRIBE.deadline)));
         };
-        let mut store = self.store(None, &DESCRIBE);
+        let mut store = self.store(None, &[], &DESCRIBE);
         let run = async {
             // Where types do not match, it shows only now.
             let started = pre.instantiate_async(&mut store).await;
@@ -330,14 +334,22 @@ fn read(raw: RawManifest) -> Result<(Manifest, Option<jsonschema::Validator>), P
     let mut actions = raw.actions.iter().map(|word| kind(word)).collect::<Result<Vec<_>, _>>()?;
     actions.sort_unstable();
     actions.dedup();
+    let mut lookups = raw.lookups.iter().map(|word| lookup(word)).collect::<Result<Vec<_>, _>>()?;
+    lookups.sort_unstable();
+    lookups.dedup();
     let (settings_schema, validator) = schema(&raw.settings_schema)?.unzip();
     let description = clean(raw.description.trim(), 300);
-    Ok((Manifest { name, version, description, actions, settings_schema }, validator))
+    Ok((Manifest { name, version, description, actions, lookups, settings_schema }, validator))
 }
 
 fn kind(word: &str) -> Result<Kind, Problem> {
     let unknown = || Problem::UnknownAction(clean(word, 64), Kind::ALL.map(Kind::word).join(", "));
     Kind::ALL.into_iter().find(|kind| kind.word() == word).ok_or_else(unknown)
+}
+
+fn lookup(word: &str) -> Result<&'static str, Problem> {
+    let unknown = || Problem::UnknownLookup(clean(word, 64), Lookup::WORDS.join(", "));
+    Lookup::WORDS.into_iter().find(|known| *known == word).ok_or_else(unknown)
 }
 
 fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem> {
@@ -370,6 +382,7 @@ mod tests {
             version: "1.2.3".into(),
             description: "Heals\nthings".into(),
             actions: actions.iter().map(|a| (*a).to_owned()).collect(),
+            lookups: vec!["metrics".to_owned()],
             settings_schema: schema.into(),
             extra: Vec::new(),
         }

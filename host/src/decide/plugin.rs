@@ -14,6 +14,7 @@ use wasmtime::{Store, Trap};
 
 use super::bindings::{self, PolicyPre};
 use super::guest::{Guest, Over, Overstep, TimeUp};
+use super::lookup::Record;
 use super::question::{Brief, Failure, Ruling, Said, weigh};
 use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
 use crate::action::Kind;
@@ -36,6 +37,8 @@ pub struct Manifest {
     pub description: String,
     /// The kinds of action it may ever propose; one of the two keys that an action needs.
     pub actions: Vec<Kind>,
+    /// What it may ever look at, in the words of [`Lookup::WORDS`](crate::incident::lookup::Lookup::WORDS); one of the two keys that a lookup needs.
+    pub lookups: Vec<&'static str>,
     /// JSON Schema of the policy's settings; `None` if it takes none.
     pub settings_schema: Option<Value>,
 }
@@ -125,11 +128,12 @@ impl Plugin {
     /// Asks the plugin one question in a fresh sandbox. Always answers, within the deadline and the wait for a free sandbox.
     pub async fn decide(&self, brief: &Brief, limits: &Limits) -> Ruling {
         let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else {
-            return Ruling { decision: Err(Failure::Busy(PLACE_WITHIN)), log: Vec::new(), micros: 0 };
+            return Ruling { decision: Err(Failure::Busy(PLACE_WITHIN)), log: Vec::new(), lookups: Vec::new(), micros: 0 };
         };
         let began = Instant::now();
-        let (decision, log) = self.ask(brief, limits).await;
-        Ruling { decision, log, micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) }
+        let (decision, log, record) = self.ask(brief, limits).await;
+        let own = began.elapsed().saturating_sub(record.waited);
+        Ruling { decision, log, lookups: record.looked, micros: u64::try_from(own.as_micros()).unwrap_or(u64::MAX) }
     }
 
     /// Asks the same question `n` times and says how long each took, fresh sandbox included.
@@ -143,11 +147,12 @@ impl Plugin {
         times
     }
 
-    async fn ask(&self, brief: &Brief, limits: &Limits) -> (Result<Decision, Failure>, Vec<LogLine>) {
+    async fn ask(&self, brief: &Brief, limits: &Limits) -> (Result<Decision, Failure>, Vec<LogLine>, Record) {
         let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits.clone() };
-        let mut store = self.sandbox.store(Some(brief.clone()), &limits);
+        let mut store = self.sandbox.store(Some(brief.clone()), &self.manifest.lookups, &limits);
         let notes = store.data().notes.clone();
-        let said = match tokio::time::timeout(limits.deadline, self.call(&mut store)).await {
+        // What computes is ended by the sandbox's clock, which knows how long it waited; this ends everything else.
+        let said = match tokio::time::timeout(limits.deadline + limits.lookups, self.call(&mut store)).await {
             Ok(said) => said,
             Err(_) => Err(Failure::Deadline(limits.deadline)),
         };
@@ -156,7 +161,7 @@ impl Plugin {
             Ok(said) => weigh(said),
             Err(failure) => Err(failure),
         };
-        (decision, log)
+        (decision, log, std::mem::take(&mut store.data_mut().record))
     }
 
     async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {

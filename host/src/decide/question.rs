@@ -3,11 +3,14 @@
 //! A [`Brief`] is all that a plugin is told, so the same brief gives the same ruling, today and in a replay. A [`Ruling`] always
 //! comes back: whatever a plugin does wrong ends as a [`Failure`] with a sentence for the journal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::lookup::Lookups;
 use crate::action::Proposal;
 use crate::alert::{Alert, IncidentId};
 use crate::clock::{Time, print_duration};
+use crate::incident::lookup::Looked;
 use crate::incident::{Attempt, Decision, LogLine, TargetView, Trigger};
 use crate::telemetry::clean;
 
@@ -39,6 +42,8 @@ pub struct Brief {
     pub settings: serde_json::Value,
     /// The question's time in the journal.
     pub now: Time,
+    /// Who answers its lookups.
+    pub lookups: Arc<dyn Lookups>,
 }
 
 /// What came of one question.
@@ -48,7 +53,9 @@ pub struct Ruling {
     pub decision: Result<Decision, Failure>,
     /// What the plugin logged and printed, bounded.
     pub log: Vec<LogLine>,
-    /// How long it took, fresh sandbox included, waiting for a free one not.
+    /// What it looked at.
+    pub lookups: Vec<Looked>,
+    /// How long it took, fresh sandbox included; waiting for a free one and for the answers of lookups not.
     pub micros: u64,
 }
 
@@ -121,7 +128,7 @@ mod tests {
     use crate::action::DockerVerb;
 
     fn restarts(n: usize) -> Vec<Proposal> {
-        vec![Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".into(), grace_seconds: None }; n]
+        vec![Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".into(), grace_seconds: None, signal: None }; n]
     }
 
     #[test]

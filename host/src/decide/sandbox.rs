@@ -54,11 +54,13 @@ pub struct Limits {
     pub deadline: Duration,
     /// Bytes of all its memories together; at most [`MAX_MEMORY`].
     pub memory: u64,
+    /// Time for the answers of all its lookups together; it does not count against `deadline`.
+    pub lookups: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { deadline: Duration::from_millis(100), memory: 64 << 20 }
+        Self { deadline: Duration::from_millis(100), memory: 64 << 20, lookups: Duration::from_secs(5) }
     }
 }
 
@@ -119,8 +121,8 @@ impl Sandbox {
     }
 
     /// A fresh store with every limit set. Its time begins now.
-    pub(super) fn store(&self, brief: Option<Brief>, limits: &Limits) -> Store<Guest> {
-        let mut store = Store::new(&self.engine, Guest::new(brief, limits));
+    pub(super) fn store(&self, brief: Option<Brief>, declared: &[&'static str], limits: &Limits) -> Store<Guest> {
+        let mut store = Store::new(&self.engine, Guest::new(brief, declared, limits));
         store.limiter(|guest| &mut guest.meter);
         store.set_hostcall_fuel(MAX_HANDED_BYTES);
         store.set_max_component_handles(MAX_HANDLES);

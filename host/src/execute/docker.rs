@@ -54,7 +54,7 @@ impl<'a> Task<'a> {
     fn grace(&self, container: Option<&Container>) -> Option<Duration> {
         let own = || container.and_then(|container| container.stop_timeout);
         match (self.verb, self.grace_seconds) {
-            (DockerVerb::Start, _) => Some(Duration::ZERO),
+            (DockerVerb::Start | DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill, _) => Some(Duration::ZERO),
             (_, Some(seconds)) => Some(Duration::from_secs(seconds.into())),
             (_, None) => own().map_or(Some(DEFAULT_GRACE), |seconds| u64::try_from(seconds).ok().map(Duration::from_secs)),
         }
@@ -172,6 +172,9 @@ async fn ask(hands: &bollard::Docker, call: Call<'_>) -> Result<(), EngineError>
             let options = grace.map(|seconds| StopContainerOptionsBuilder::new().t(seconds).build());
             hands.stop_container(id, options).await
         }
+        DockerVerb::Pause => hands.pause_container(id).await,
+        DockerVerb::Unpause => hands.unpause_container(id).await,
+        DockerVerb::Kill => hands.kill_container(id, None).await,
     }
 }
 
@@ -288,6 +291,9 @@ fn done(verb: DockerVerb) -> &'static str {
         DockerVerb::Restart => "was restarted",
         DockerVerb::Start => "was started",
         DockerVerb::Stop => "was stopped",
+        DockerVerb::Pause => "was paused",
+        DockerVerb::Unpause => "goes on",
+        DockerVerb::Kill => "was sent the signal",
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, InventoryHost, Outcome, Proposal, Target};
 use crate::alert::{Alert, Via};
 use crate::clock::Time;
+use crate::incident::lookup::Looked;
 
 /// Why a question is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,7 +157,7 @@ pub struct LogLine {
 }
 
 /// One policy's answer to one question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// The policy's name.
     pub policy: String,
@@ -171,7 +172,13 @@ pub struct Answer {
     /// What it logged.
     #[serde(default)]
     pub log: Vec<LogLine>,
-    /// How long it took, fresh sandbox included.
+    /// What it asked about the world, in that order, and what it was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lookups: Vec<Looked>,
+    /// SHA-256 of the policy's file, in hex; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policy_file: String,
+    /// How long it took, fresh sandbox included, lookups not.
     pub micros: u64,
 }
 
@@ -553,7 +560,17 @@ mod tests {
 
     fn decided(mode: Mode, decision: Result<Decision, String>) -> Event {
         let (policy, plugin) = ("heal".to_owned(), String::new());
-        Event::Decided(Answer { policy, mode, plugin, settings: serde_json::Value::Null, decision, log: Vec::new(), micros: 0 })
+        Event::Decided(Answer {
+            policy,
+            mode,
+            plugin,
+            settings: serde_json::Value::Null,
+            decision,
+            log: Vec::new(),
+            lookups: Vec::new(),
+            policy_file: String::new(),
+            micros: 0,
+        })
     }
 
     #[test]

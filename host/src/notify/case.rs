@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn proposal() -> Proposal {
-        Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None }
+        Proposal::Docker { verb: DockerVerb::Restart, target: "local/web".to_owned(), grace_seconds: None, signal: None }
     }
 
     fn decided(decision: Decision) -> Event {
@@ -165,6 +165,8 @@ mod tests {
             settings: serde_json::Value::Null,
             decision: Ok(decision),
             log: Vec::new(),
+            lookups: Vec::new(),
+            policy_file: String::new(),
             micros: 0,
         })
     }

@@ -129,6 +129,7 @@ impl Grants {
             DockerVerb::Restart => &self.docker.restart,
             DockerVerb::Start => &self.docker.start,
             DockerVerb::Stop => &self.docker.stop,
+            DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => return false,
         };
         granted.iter().any(|containers| containers.covers(target, labels))
     }

@@ -211,7 +211,9 @@ impl Playbook {
     pub fn about(self, target: impl Into<String>) -> Proposal {
         let mut run = Proposal::new(Kind::AnsiblePlaybook, target.into(), |w| {
             let variables: Vec<_> = w.variables.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
-            ansible::playbook(&w.playbook, &w.target, w.host.as_deref(), &variables)
+            let options =
+                ansible::RunOptions { host: w.host.clone(), variables, tags: Vec::new(), check: false, extra: Vec::new() };
+            ansible::playbook(&w.playbook, &w.target, &options)
         });
         run.wanted.playbook = self.0;
         run

@@ -47,6 +47,7 @@ pub mod private {
             version: version.to_owned(),
             description: description.to_owned(),
             actions: actions.iter().map(|kind| kind.as_str().to_owned()).collect(),
+            lookups: Vec::new(),
             settings_schema: settings_schema::<S>().to_string(),
             extra: Vec::new(),
         }

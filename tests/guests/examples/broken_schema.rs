@@ -22,6 +22,7 @@ impl lifecycle::Guest for Guest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             description: "Describes its settings wrongly".to_owned(),
             actions: Vec::new(),
+            lookups: Vec::new(),
             settings_schema: r#"{"type": 5}"#.to_owned(),
             extra: Vec::new(),
         }

@@ -22,6 +22,7 @@ impl lifecycle::Guest for Guest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             description: "Declares what nobody knows".to_owned(),
             actions: vec!["docker.restart".to_owned(), "docker.exec".to_owned()],
+            lookups: Vec::new(),
             settings_schema: String::new(),
             extra: Vec::new(),
         }

@@ -36,6 +36,7 @@ impl lifecycle::Guest for Guest {
             description: "Misbehaves as its settings say".to_owned(),
             // Not `docker.stop`, which `undeclared` proposes.
             actions: vec!["docker.restart".to_owned(), "docker.start".to_owned(), "ansible.playbook".to_owned()],
+            lookups: Vec::new(),
             settings_schema: r#"{"type": "object", "required": ["do"], "properties": {"do": {"type": "string"}}}"#.to_owned(),
             extra: Vec::new(),
         }

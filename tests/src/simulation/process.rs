@@ -80,7 +80,7 @@ impl Judge for Medic {
 
     fn decide<'a>(&'a self, brief: &'a Brief, _: &'a Limits) -> BoxFuture<'a, Ruling> {
         let decision = self.answer(brief);
-        std::future::ready(Ruling { decision, log: Vec::new(), micros: 0 }).boxed()
+        std::future::ready(Ruling { decision, log: Vec::new(), lookups: Vec::new(), micros: 0 }).boxed()
     }
 }
 
@@ -89,9 +89,16 @@ impl Medic {
         let reason = String::new();
         let Some(view) = brief.targets.first() else { return Ok(Decision::Escalate { reason }) };
         let target = view.target.to_string();
-        let restart = || Proposal::Docker { verb: DockerVerb::Restart, target: target.clone(), grace_seconds: None };
-        let playbook =
-            || Proposal::Playbook { name: "fix.yml".to_owned(), about: target.clone(), host: None, variables: Vec::new() };
+        let restart =
+            || Proposal::Docker { verb: DockerVerb::Restart, target: target.clone(), grace_seconds: None, signal: None };
+        let playbook = || Proposal::Playbook {
+            name: "fix.yml".to_owned(),
+            about: target.clone(),
+            host: None,
+            variables: Vec::new(),
+            tags: Vec::new(),
+            check: false,
+        };
         let waited = brief.trigger == Trigger::WaitOver;
         Ok(match self.ladder.get(brief.attempts.len()) {
             Some(Rung::Restart) => Decision::Act { reason, proposals: vec![restart()] },
@@ -118,6 +125,7 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         version: "1".to_owned(),
         description: String::new(),
         actions: vec![Kind::DockerRestart, Kind::AnsiblePlaybook],
+        lookups: Vec::new(),
         settings_schema: None,
     };
     let plugin: Arc<dyn Judge> = Arc::new(Medic { manifest, ladder: plan.ladder.clone() });

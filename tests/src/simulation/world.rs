@@ -338,7 +338,7 @@ impl State {
             let Some((verb, done)) = service.restarting.filter(|(_, done)| *done <= now) else { continue };
             service.restarting = None;
             match verb {
-                DockerVerb::Stop => service.stop(done, false),
+                DockerVerb::Stop | DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => service.stop(done, false),
                 DockerVerb::Restart | DockerVerb::Start => {
                     service.start(done);
                     service.started = done;

@@ -23,6 +23,7 @@ impl lifecycle::Guest for Guest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             description: "Wants a clock".to_owned(),
             actions: Vec::new(),
+            lookups: Vec::new(),
             settings_schema: String::new(),
             extra: Vec::new(),
         }

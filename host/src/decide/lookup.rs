@@ -1,0 +1,189 @@
+//! What a plugin looks at while it decides: declared, granted, bounded, and recorded.
+//!
+//! The answers come from whoever implements [`Lookups`]: the world, or what was written down of it. Every question, also a refused one, is
+//! kept with its answer, so that the decision can be repeated. Time that is spent waiting for answers is not the plugin's own.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, FutureExt};
+
+use super::guest::{Guest, Overstep};
+use crate::clock::print_duration;
+use crate::incident::lookup::{Found, Looked, Lookup, LookupError};
+
+/// Lookups of one decision that are answered and recorded; further ones are refused.
+pub const MOST_LOOKUPS: usize = 32;
+/// Bytes of all answers of one decision, as they are written down.
+pub const MOST_BYTES: usize = 256 << 10;
+/// Bytes of one question.
+const MOST_QUESTION_BYTES: usize = 8 << 10;
+
+/// Whoever answers lookups, for one policy and one question: grants were given to it, and the time of the question.
+pub trait Lookups: std::fmt::Debug + Send + Sync {
+    /// Answers one lookup. It may take long: whoever asks ends it.
+    fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>>;
+}
+
+/// Where nothing can be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Blind;
+
+impl Lookups for Blind {
+    fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
+        let text = format!("nothing can be looked at here, so `{}` has no answer", lookup.word());
+        std::future::ready(Err(LookupError::AccessDenied(text))).boxed()
+    }
+}
+
+/// What one sandbox has looked at so far.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    /// In the order of the questions.
+    pub(super) looked: Vec<Looked>,
+    /// Time that was spent waiting for answers.
+    pub(super) waited: Duration,
+    bytes: usize,
+}
+
+impl Guest {
+    /// Looks once, and keeps question and answer. An error here ends the call; what the plugin may hear is in the answer.
+    pub(super) async fn look(&mut self, lookup: Lookup) -> wasmtime::Result<Result<Found, LookupError>> {
+        let Some(brief) = &self.brief else {
+            return Err(Overstep("`describe` must not look at anything".to_owned()).into());
+        };
+        if self.record.looked.len() >= MOST_LOOKUPS {
+            return Ok(Err(LookupError::LimitExceeded(format!("{MOST_LOOKUPS} lookups are answered for one decision"))));
+        }
+        let answers = brief.lookups.clone();
+        let began = Instant::now();
+        let left = self.limits.lookups.saturating_sub(self.record.waited);
+        let answer = match self.admit(&lookup) {
+            Err(refused) => Err(refused),
+            Ok(()) => match tokio::time::timeout(left, answers.look(&lookup)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(LookupError::Unavailable(format!(
+                    "no answer within {}, the policy's `limits.lookups`",
+                    print_duration(self.limits.lookups)
+                ))),
+            },
+        };
+        let took = began.elapsed();
+        self.record.waited += took;
+        self.deadline += took;
+        Ok(self.keep(lookup, answer, took))
+    }
+
+    fn admit(&self, lookup: &Lookup) -> Result<(), LookupError> {
+        if !self.declared.iter().any(|word| *word == lookup.word()) {
+            let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
+            return Err(LookupError::AccessDenied(text));
+        }
+        let bytes = match lookup {
+            Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
+            Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
+            Lookup::Metrics { query } => query.len(),
+        };
+        if bytes > MOST_QUESTION_BYTES {
+            let text = format!("a question of {bytes} bytes; {MOST_QUESTION_BYTES} are allowed");
+            return Err(LookupError::LimitExceeded(text));
+        }
+        Ok(())
+    }
+
+    /// Writes it down. An answer for which there is no room is not given either: what is told and what is recorded must be the same.
+    fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
+        let size = serde_json::to_vec(&answer).map_or(usize::MAX, |text| text.len());
+        let answer = if self.record.bytes.saturating_add(size) > MOST_BYTES {
+            let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
+            Err(LookupError::LimitExceeded(text))
+        } else {
+            self.record.bytes += size;
+            answer
+        };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let lookup = if matches!(&answer, Err(LookupError::LimitExceeded(_))) { bounded(lookup) } else { lookup };
+        self.record.looked.push(Looked { lookup, answer: answer.clone(), micros });
+        answer
+    }
+}
+
+/// A question as it is kept when it was refused for its size.
+fn bounded(lookup: Lookup) -> Lookup {
+    let cut = |text: String| crate::telemetry::clean(&text, 200);
+    match lookup {
+        Lookup::Containers { host, labels } => {
+            let labels = labels.into_iter().take(8).map(|(name, value)| (cut(name), cut(value))).collect();
+            Lookup::Containers { host: cut(host), labels }
+        }
+        Lookup::Container { target } => Lookup::Container { target: cut(target) },
+        Lookup::Log { target, lines } => Lookup::Log { target: cut(target), lines },
+        Lookup::Metrics { query } => Lookup::Metrics { query: cut(query) },
+        Lookup::History { target, within_ms } => Lookup::History { target: cut(target), within_ms },
+    }
+}
+
+/// Answers from what was written down: of a decision in the journal, or in a case.
+///
+/// The same question gets its answers in their order, and the last one again when they are used up. What was never asked
+/// then is unavailable, and kept in [`Recorded::missing`]: nobody knows what would have been answered.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    answers: HashMap<Lookup, VecDeque<Result<Found, LookupError>>>,
+    state: Mutex<(HashMap<Lookup, usize>, Vec<Lookup>)>,
+}
+
+impl Recorded {
+    /// From question and answer, in the order in which they were asked.
+    pub fn new(looked: impl IntoIterator<Item = (Lookup, Result<Found, LookupError>)>) -> Self {
+        let mut answers: HashMap<Lookup, VecDeque<_>> = HashMap::new();
+        for (lookup, answer) in looked {
+            answers.entry(lookup).or_default().push_back(answer);
+        }
+        Self { answers, state: Mutex::default() }
+    }
+
+    /// What was asked and is not recorded.
+    pub fn missing(&self) -> Vec<Lookup> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+}
+
+impl Lookups for Recorded {
+    fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match self.answers.get(lookup) {
+            Some(answers) => {
+                let used = state.0.entry(lookup.clone()).or_default();
+                let at = (*used).min(answers.len().saturating_sub(1));
+                *used += 1;
+                answers.get(at).cloned()
+            }
+            None => None,
+        };
+        let answer = answer.unwrap_or_else(|| {
+            state.1.push(lookup.clone());
+            Err(LookupError::Unavailable("the answer to this was not recorded".to_owned()))
+        });
+        std::future::ready(answer).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_same_question_gets_its_answers_in_their_order_and_an_unknown_one_none() {
+        let ask = Lookup::Log { target: "local/web".to_owned(), lines: 3 };
+        let line = |text: &str| Ok(Found::Log(vec![text.to_owned()]));
+        let recorded = Recorded::new([(ask.clone(), line("first")), (ask.clone(), line("second"))]);
+        assert_eq!(recorded.look(&ask).await, line("first"));
+        assert_eq!(recorded.look(&ask).await, line("second"));
+        assert_eq!(recorded.look(&ask).await, line("second"), "the last answer stays");
+        let other = Lookup::Container { target: "local/db".to_owned() };
+        assert!(matches!(recorded.look(&other).await, Err(LookupError::Unavailable(_))));
+        assert_eq!(recorded.missing(), [other]);
+    }
+}
