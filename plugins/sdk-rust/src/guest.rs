@@ -10,7 +10,7 @@ use crate::bindings::paramedic::policy::{incident as told, types as wit};
 use crate::decision::{Answer, Decision};
 use crate::history::{Attempt, AttemptedAction};
 use crate::incident::{Alert, Incident, Target, Time};
-use crate::words::Kind;
+use crate::words::{Kind, Lookup};
 
 /// Settings of a policy that takes none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -41,13 +41,19 @@ pub mod private {
         answer.map(decision)
     }
 
-    pub fn describe<S: JsonSchema>(name: &str, version: &str, description: &str, actions: &[Kind]) -> Manifest {
+    pub fn describe<S: JsonSchema>(
+        name: &str,
+        version: &str,
+        description: &str,
+        actions: &[Kind],
+        lookups: &[Lookup],
+    ) -> Manifest {
         Manifest {
             name: name.to_owned(),
             version: version.to_owned(),
             description: description.to_owned(),
             actions: actions.iter().map(|kind| kind.as_str().to_owned()).collect(),
-            lookups: Vec::new(),
+            lookups: lookups.iter().map(|lookup| lookup.as_str().to_owned()).collect(),
             settings_schema: settings_schema::<S>().to_string(),
             extra: Vec::new(),
         }
@@ -149,8 +155,10 @@ mod tests {
 
     #[test]
     fn a_manifest_holds_the_words_of_the_contract() {
-        let manifest = private::describe::<NoSettings>("p", "1.0.0", "d", &[Kind::DockerRestart, Kind::AnsiblePlaybook]);
+        let manifest =
+            private::describe::<NoSettings>("p", "1.0.0", "d", &[Kind::DockerRestart, Kind::AnsiblePlaybook], &[Lookup::LogTail]);
         assert_eq!(manifest.actions, ["docker.restart", "ansible.playbook"]);
+        assert_eq!(manifest.lookups, ["containers.log-tail"]);
         assert_eq!(manifest.version, "1.0.0");
     }
 

@@ -62,7 +62,9 @@ mod guest;
 mod history;
 mod incident;
 pub mod log;
+pub mod lookup;
 mod policy;
+mod proposal;
 mod variables;
 mod words;
 
@@ -78,12 +80,13 @@ pub mod bindings {
     });
 }
 
-pub use crate::decision::{Answer, Decision, Playbook, Proposal};
+pub use crate::decision::{Answer, Decision};
 #[doc(hidden)]
 pub use crate::guest::private;
 pub use crate::guest::{NoSettings, parse_settings, settings_schema};
 pub use crate::history::{Attempt, AttemptedAction};
 pub use crate::incident::{Alert, Incident, Target, Time};
+pub use crate::proposal::{About, Matcher, Proposal};
 pub use crate::variables::{TargetPart, Variable, Variables};
-pub use crate::words::{Kind, Outcome, Source, State, Status, Trigger, Verification};
+pub use crate::words::{Health, Kind, Lookup, Outcome, Source, State, Status, Trigger, Verification};
 pub use serde_json::{Value, json};

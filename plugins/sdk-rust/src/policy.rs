@@ -4,7 +4,8 @@
 ///
 /// `decide` is a `fn(&Incident, &Settings) -> A` where `A` is a [`Decision`](crate::Decision) or a `Result` of one. `settings` is a type
 /// that derives `serde::Deserialize` and `schemars::JsonSchema` ([`NoSettings`](crate::NoSettings) if there are none). `actions` are all kinds of
-/// action the policy may ever propose: what is not named here is refused even if the operator granted it. The version is that of the crate.
+/// action the policy may ever propose: what is not named here is refused even if the operator granted it. `lookups`, which may be left out, is what
+/// it may ever look at with [`lookup`](crate::lookup), for which the same goes. The version is that of the crate.
 ///
 /// Exports exist only in a build for `wasm32`; elsewhere the types are checked and nothing else.
 #[macro_export]
@@ -13,6 +14,7 @@ macro_rules! policy {
         name: $name:expr,
         description: $description:expr,
         actions: [$($kind:expr),* $(,)?],
+        $(lookups: [$($lookup:expr),* $(,)?],)?
         settings: $settings:ty,
         decide: $decide:expr $(,)?
     ) => {
@@ -36,6 +38,7 @@ macro_rules! policy {
                         ::core::env!("CARGO_PKG_VERSION"),
                         $description,
                         &[$($kind),*],
+                        &[$($($lookup),*)?],
                     )
                 }
             }

@@ -55,8 +55,48 @@ words! {
         DockerStart = "docker.start",
         /// Stop a container.
         DockerStop = "docker.stop",
+        /// Freeze all processes of a container.
+        DockerPause = "docker.pause",
+        /// Let a paused container go on.
+        DockerUnpause = "docker.unpause",
+        /// Send a signal to a container.
+        DockerKill = "docker.kill",
         /// Run a playbook.
         AnsiblePlaybook = "ansible.playbook",
+        /// Create a silence in Alertmanager.
+        Silence = "alertmanager.silence",
+        /// End silences of one's own.
+        ExpireSilence = "alertmanager.expire",
+        /// Send a text to a channel.
+        Notify = "notify.send",
+    }
+}
+
+words! {
+    /// A kind of lookup, as `policy!` declares it.
+    Lookup {
+        /// [`containers::find`](crate::lookup::containers::find) and [`containers::inspect`](crate::lookup::containers::inspect).
+        Containers = "containers",
+        /// [`containers::log_tail`](crate::lookup::containers::log_tail).
+        LogTail = "containers.log-tail",
+        /// [`metrics::query`](crate::lookup::metrics::query).
+        Metrics = "metrics",
+        /// [`history::of_target`](crate::lookup::history::of_target).
+        History = "history",
+    }
+}
+
+words! {
+    /// What a container's health check says.
+    Health {
+        /// It is well.
+        Healthy = "healthy",
+        /// It is not.
+        Unhealthy = "unhealthy",
+        /// It cannot be told yet.
+        Starting = "starting",
+        /// It has no health check.
+        None = "none",
     }
 }
 
@@ -179,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_word_survives_the_way_in_and_out() {
-        for word in ["docker.restart", "docker.start", "docker.stop", "ansible.playbook", "k8s.delete-pod"] {
+        for word in ["docker.restart", "docker.kill", "alertmanager.expire", "ansible.playbook", "k8s.delete-pod"] {
             assert_eq!(Kind::from(word).as_str(), word);
         }
         assert_eq!(Kind::from("k8s.delete-pod"), Kind::Other("k8s.delete-pod".to_owned()));
