@@ -1,8 +1,11 @@
 //! `paramedic policy ...`: the workbench of whoever writes policies.
 
+mod build;
 mod cases;
 mod compare;
+mod dev;
 mod junit;
+mod new;
 mod project;
 mod test;
 
@@ -35,8 +38,14 @@ const INSPECT_EXAMPLES: &str = "Examples:
 /// Look into a policy plugin, or measure it
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Begin a project: a policy with cases, its SDK and a README
+    New(new::New),
+    /// Build a project's plugin: dist/NAME.wasm
+    Build(build::Build),
     /// Ask a plugin what its cases say, and show where it answers otherwise
     Test(test::Test),
+    /// Build and test a project again whenever one of its files changes
+    Dev(dev::Dev),
     /// Say who a plugin is: what it declares, what it imports, its digest and its settings
     Inspect(Inspect),
     /// Measure how long one decision takes, with a fresh sandbox for each
@@ -74,7 +83,10 @@ pub struct Bench {
 impl PolicyCommand {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run().await,
             Self::Test(test) => test.run().await,
+            Self::Dev(dev) => dev.run().await,
             Self::Inspect(inspect) => inspect.run().await,
             Self::Bench(bench) => bench.run().await,
         }

@@ -73,6 +73,11 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
 }
 
+/// Asks all cases of a project, for people.
+pub(super) async fn of_project(project: &Project) -> anyhow::Result<End> {
+    Test { what: project.folder().to_owned(), cases: None, filter: None, output: Format::Text }.run().await
+}
+
 impl Test {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         let (file, folder) = match Project::find(&self.what)? {
