@@ -10,6 +10,7 @@ pub mod inventory;
 pub mod presence;
 pub mod probe;
 pub mod prometheus;
+pub mod promql;
 pub mod sight;
 pub mod targets;
 
