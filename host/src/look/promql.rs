@@ -322,7 +322,9 @@ impl<'a> Reader<'a> {
         let written = format!("{}{op}{}", label_name(&label), quoted(&value));
         match label.as_str() {
             "__name__" if op == "=" => self.fix(fixed, value)?,
-            "__name__" => return Err("has a selector without a fixed name (`__name__` with another operator than `=`)".to_owned()),
+            "__name__" => {
+                return Err("has a selector without a fixed name (`__name__` with another operator than `=`)".to_owned());
+            }
             // Some of these select by more than a label in programs that speak PromQL.
             hidden if hidden.starts_with("__") => return Err(format!("selects by `{}`", hidden.escape_debug())),
             _ => {}
@@ -509,14 +511,17 @@ mod tests {
             ("up == 0", &["up"]),
             ("1 + Inf > bool .5e-3", &[]),
             ("vector(time())", &[]),
-            ("sum by (job, \"a.b\") (rate(errors_total[5m])) / on (job) group_left (team) sum(rate(all_total[5m] offset -1w)) without (x,)", &[
-                "all_total",
-                "errors_total",
-            ]),
+            (
+                "sum by (job, \"a.b\") (rate(errors_total[5m])) / on (job) group_left (team) sum(rate(all_total[5m] offset -1w)) without (x,)",
+                &["all_total", "errors_total"],
+            ),
             ("SUM(a) BY (b) oR (c Unless on() d)", &["a", "c", "d"]),
             ("a * on (b) group_left c", &["a", "c"]),
             ("max_over_time(rate(x[5m])[1h:1m]) @ start() + y @ 1600000000.5", &["x", "y"]),
-            ("predict_linear(node_filesystem_avail_bytes{mountpoint=~'/|/var'}[6h], 4*3600) < 0", &["node_filesystem_avail_bytes"]),
+            (
+                "predict_linear(node_filesystem_avail_bytes{mountpoint=~'/|/var'}[6h], 4*3600) < 0",
+                &["node_filesystem_avail_bytes"],
+            ),
             ("{__name__=\"up\", job!='a'}", &["up"]),
             ("{'http.server.duration', a=`\\d`}", &["http.server.duration"]),
             ("label_replace(up, \"host\", \"$1\", \"instance\", \"(.*):\\\\d+\")", &["up"]),
