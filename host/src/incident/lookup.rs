@@ -299,7 +299,7 @@ mod tests {
         assert!(withheld.contains("1 line, not shown here") && !withheld.contains("secret"), "{withheld}");
         looked.lookup = Lookup::History { target: "local/web".to_owned(), within_ms: 3_600_000 };
         looked.answer = Err(LookupError::AccessDenied("no grant".to_owned()));
-        assert_eq!(looked.told(), "looked at incidents about local/web within 1h: access denied: no grant (1.2 ms)");
+        assert_eq!(looked.told(), "looked at incidents about local/web within 1 h 0 min: access denied: no grant (1.2 ms)");
         assert_eq!(looked.withheld(), looked);
     }
 
