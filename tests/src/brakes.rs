@@ -33,10 +33,10 @@ const RACERS: usize = 8;
 
 /// Containers `c0`, `c1`, ... of one group, as they are said to be.
 #[derive(Debug, Default)]
-struct Town(Mutex<BTreeMap<String, (&'static str, Option<&'static str>)>>);
+pub(crate) struct Town(Mutex<BTreeMap<String, (&'static str, Option<&'static str>)>>);
 
 impl Town {
-    fn of(names: impl IntoIterator<Item = String>) -> Arc<Self> {
+    pub(crate) fn of(names: impl IntoIterator<Item = String>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(names.into_iter().map(|name| (name, ("running", None))).collect())))
     }
 
