@@ -21,6 +21,7 @@ mod house;
 mod incident;
 mod journal;
 mod life;
+mod lookups;
 mod matchers;
 mod monitors;
 mod notify;

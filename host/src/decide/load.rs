@@ -433,7 +433,7 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/metrics@1.0.0"]).unwrap_err().contains("newer Paramedic"));
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
         assert!(check(&["acme:thing/api@1.0.0"]).is_err());
         assert!(check(&["bare"]).is_err());
     }
