@@ -35,7 +35,8 @@ pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), me
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 const CONTRACT: &str = "paramedic:policy";
-const CONTRACT_VERSION: &str = "1.0.0";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "1.0.0";
 
 /// Why a file cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
