@@ -62,7 +62,8 @@ fn huge_variables() -> Decision {
 
 fn playbook(name: &str, about: &str, variables: &[(&str, &str)]) -> Proposal {
     let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ansible::playbook(name, about, None, &variables)
+    let options = ansible::RunOptions { host: None, variables, tags: Vec::new(), check: false, extra: Vec::new() };
+    ansible::playbook(name, about, &options)
 }
 
 fn act(reason: &str, proposals: Vec<Proposal>) -> Decision {

@@ -74,7 +74,7 @@ fn exporting(result: &str, module: &str) -> Vec<u8> {
             (alias core export $i "mem" (core memory $mem))
             (func $f (result {result}) (canon lift (core func $i "f") (memory $mem)))
             (instance $h (export "decide" (func $f)))
-            (instance $l (export "describe" (func $f)))
+            (instance $l (export "describe" (func $f)) (export "check" (func $f)))
             (export "paramedic:policy/handler@1.0.0" (instance $h))
             (export "paramedic:policy/lifecycle@1.0.0" (instance $l)))"#
     ))
@@ -90,8 +90,8 @@ async fn of_other_types() {
             (export "paramedic:policy/handler@1.0.0" (instance $none))
             (export "paramedic:policy/lifecycle@1.0.0" (instance $none)))"#);
     assert!(refusal(&import).await.contains("its types are not those of paramedic:policy@1.0.0"));
-    let later = wat(r#"(component (import "paramedic:policy/metrics@1.0.0" (instance)))"#);
-    assert!(refusal(&later).await.contains("imports paramedic:policy/metrics@1.0.0, which is not part of the contract"));
+    let later = wat(r#"(component (import "paramedic:policy/weather@1.0.0" (instance)))"#);
+    assert!(refusal(&later).await.contains("imports paramedic:policy/weather@1.0.0, which is not part of the contract"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
