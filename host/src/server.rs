@@ -354,7 +354,7 @@ async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy) -> Re
             "plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"
         ));
     }
-    let wrong = plugin.check_settings(&policy.settings);
+    let wrong = plugin.check_settings(&policy.settings).await;
     if wrong.is_empty() { Ok(plugin) } else { Err(format!("settings do not fit {}: {}", policy.plugin.file, wrong.join("; "))) }
 }
 

@@ -212,12 +212,15 @@ async fn the_shipped_plugin_restarts_its_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_checked_against_the_plugins_schema() {
     let plugin = sandbox().load("restart-container.wasm", &component("restart-container")).await.unwrap();
-    assert_eq!(plugin.check_settings(&json!({"target": "local/web", "restarts": 2})), Vec::<String>::new());
-    assert_eq!(plugin.check_settings(&Value::Null), Vec::<String>::new());
-    let wrong = plugin.check_settings(&json!({"restarts": "two", "tarlet": "local/web\u{1b}[31m"}));
+    assert_eq!(plugin.check_settings(&json!({"target": "local/web", "restarts": 2})).await, Vec::<String>::new());
+    assert_eq!(plugin.check_settings(&Value::Null).await, Vec::<String>::new());
+    let wrong = plugin.check_settings(&json!({"restarts": "two", "tarlet": "local/web\u{1b}[31m"})).await;
     assert_eq!(wrong.len(), 2, "{wrong:?}");
     assert!(wrong.iter().any(|m| m.starts_with("/restarts: ")), "{wrong:?}");
     assert!(wrong.iter().any(|m| m.contains("tarlet") && !m.contains('\u{1b}')), "{wrong:?}");
+    let guests = guests().await;
+    assert_eq!(guests.check_settings(&json!({"do": "pass"})).await, Vec::<String>::new());
+    assert_eq!(guests.check_settings(&json!({"do": "refused:check"})).await, ["`do` is what nobody should do"]);
 }
 
 /// `paramedic policy bench` prints these; here it only has to be sane on whatever machine runs the tests.

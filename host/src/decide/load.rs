@@ -29,8 +29,8 @@ const HEADER: usize = 8;
 const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
-/// What `describe` may use. More than a decision: an interpreter's first start reads all its pages.
-const DESCRIBE: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
+/// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
+pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// Bytes of a settings schema.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
@@ -184,10 +184,10 @@ impl Sandbox {
     }
 
     async fn describe(&self, pre: &PolicyPre<Guest>) -> Result<RawManifest, Problem> {
-        let Some(_place) = self.place(DESCRIBE.deadline).await else {
-            return Err(Problem::Describe(Failure::Busy(DESCRIBE.deadline)));
+        let Some(_place) = self.place(AT_LOAD.deadline).await else {
+            return Err(Problem::Describe(Failure::Busy(AT_LOAD.deadline)));
         };
-        let mut store = self.store(None, &[], &DESCRIBE);
+        let mut store = self.store(None, &[], &AT_LOAD);
         let run = async {
             // Where types do not match, it shows only now.
             let started = pre.instantiate_async(&mut store).await;
@@ -195,8 +195,8 @@ impl Sandbox {
             let described = policy.paramedic_policy_lifecycle().call_describe(&mut store).await;
             described.map_err(|error| Problem::Describe(explain(&error, store.data())))
         };
-        let late = Err(Problem::Describe(Failure::Deadline(DESCRIBE.deadline)));
-        tokio::time::timeout(DESCRIBE.deadline, run).await.unwrap_or(late)
+        let late = Err(Problem::Describe(Failure::Deadline(AT_LOAD.deadline)));
+        tokio::time::timeout(AT_LOAD.deadline, run).await.unwrap_or(late)
     }
 }
 

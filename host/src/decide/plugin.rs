@@ -14,6 +14,7 @@ use wasmtime::{Store, Trap};
 
 use super::bindings::{self, PolicyPre};
 use super::guest::{Guest, Over, Overstep, TimeUp};
+use super::load::AT_LOAD;
 use super::lookup::Record;
 use super::question::{Brief, Failure, Ruling, Said, weigh};
 use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
@@ -107,8 +108,30 @@ impl Plugin {
         &self.imports
     }
 
-    /// What is wrong with a policy's settings for this plugin, each message with its place; empty when nothing is.
-    pub fn check_settings(&self, settings: &Value) -> Vec<String> {
+    /// What is wrong with a policy's settings for this plugin, each message with its place; empty when nothing is. First the schema
+    /// is asked, then the plugin itself.
+    pub async fn check_settings(&self, settings: &Value) -> Vec<String> {
+        let wrong = self.against_schema(settings);
+        if wrong.is_empty() { self.own_check(settings).await.err().into_iter().collect() } else { wrong }
+    }
+
+    async fn own_check(&self, settings: &Value) -> Result<(), String> {
+        let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else { return Err(Failure::Busy(PLACE_WITHIN).to_string()) };
+        let text = if settings.is_null() { "{}".to_owned() } else { settings.to_string() };
+        let mut store = self.sandbox.store(None, &[], &AT_LOAD);
+        let run = async {
+            let policy = self.pre.instantiate_async(&mut store).await?;
+            policy.paramedic_policy_lifecycle().call_check(&mut store, &text).await
+        };
+        let answer = tokio::time::timeout(AT_LOAD.deadline, run).await;
+        match answer {
+            Ok(Ok(answer)) => answer.map_err(|why| clean(why.trim(), 1000)),
+            Ok(Err(error)) => Err(format!("asked to check them, {}", explain(&error, store.data()))),
+            Err(_) => Err(format!("asked to check them, {}", Failure::Deadline(AT_LOAD.deadline))),
+        }
+    }
+
+    fn against_schema(&self, settings: &Value) -> Vec<String> {
         let none = Value::Object(serde_json::Map::new());
         let settings = if settings.is_null() { &none } else { settings };
         let Some(schema) = &self.schema else {

@@ -1,5 +1,7 @@
 //! Between the contract and the plain data: reads the incident, hands over the decision.
 
+use std::fmt::Display;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +41,10 @@ pub mod private {
         let settings = parse_settings(&told::settings())?;
         let Answer(answer) = judge(&incident(), &settings).into();
         answer.map(decision)
+    }
+
+    pub fn check<S, E: Display>(settings: &S, check: impl Fn(&S) -> Result<(), E>) -> Result<(), String> {
+        check(settings).map_err(|e| e.to_string())
     }
 
     pub fn describe<S: JsonSchema>(

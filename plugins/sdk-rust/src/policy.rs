@@ -5,7 +5,8 @@
 /// `decide` is a `fn(&Incident, &Settings) -> A` where `A` is a [`Decision`](crate::Decision) or a `Result` of one. `settings` is a type
 /// that derives `serde::Deserialize` and `schemars::JsonSchema` ([`NoSettings`](crate::NoSettings) if there are none). `actions` are all kinds of
 /// action the policy may ever propose: what is not named here is refused even if the operator granted it. `lookups`, which may be left out, is what
-/// it may ever look at with [`lookup`](crate::lookup), for which the same goes. The version is that of the crate.
+/// it may ever look at with [`lookup`](crate::lookup), for which the same goes. `check`, which may be left out, is a
+/// `fn(&Settings) -> Result<(), E>`: it is asked when a policy is loaded, for what a schema cannot say. The version is that of the crate.
 ///
 /// Exports exist only in a build for `wasm32`; elsewhere the types are checked and nothing else.
 #[macro_export]
@@ -16,6 +17,7 @@ macro_rules! policy {
         actions: [$($kind:expr),* $(,)?],
         $(lookups: [$($lookup:expr),* $(,)?],)?
         settings: $settings:ty,
+        $(check: $check:expr,)?
         decide: $decide:expr $(,)?
     ) => {
         // The exports of a component are `unsafe(export_name)` functions; nothing an author writes is inside.
@@ -40,6 +42,13 @@ macro_rules! policy {
                         &[$($kind),*],
                         &[$($($lookup),*)?],
                     )
+                }
+
+                fn check(settings: ::std::string::String) -> ::core::result::Result<(), ::std::string::String> {
+                    let _settings = $crate::parse_settings::<$settings>(&settings)?;
+                    $(return $crate::private::check(&_settings, $check);)?
+                    #[allow(unreachable_code)]
+                    ::core::result::Result::Ok(())
                 }
             }
 

@@ -24,8 +24,7 @@ fn the_sdk_that_a_project_carries_is_this_one() {
     let wanted: BTreeSet<&str> =
         section(&ours, "[dependencies]").iter().map(|line| line.split_once(".workspace").unwrap().0).collect();
     let known = section(&workspace, "[workspace.dependencies]");
-    let expected: BTreeSet<&str> =
-        known.into_iter().filter(|line| wanted.contains(line.split_once(" = ").unwrap().0)).collect();
+    let expected: BTreeSet<&str> = known.into_iter().filter(|line| wanted.contains(line.split_once(" = ").unwrap().0)).collect();
     assert_eq!(expected.len(), wanted.len());
     assert_eq!(section(&theirs, "[dependencies]"), expected, "template/sdk-Cargo.toml follows the workspace's Cargo.toml");
     for line in section(&workspace, "[workspace.package]").iter().filter(|line| !line.starts_with("publish")) {

@@ -16,6 +16,9 @@ impl handler::Guest for Guest {
 }
 
 impl lifecycle::Guest for Guest {
+    fn check(_settings: String) -> Result<(), String> {
+        Ok(())
+    }
     fn describe() -> lifecycle::Manifest {
         lifecycle::Manifest {
             name: "broken-schema".to_owned(),

@@ -30,6 +30,9 @@ impl handler::Guest for Guest {
 }
 
 impl lifecycle::Guest for Guest {
+    fn check(settings: String) -> Result<(), String> {
+        if settings.contains("refused:check") { Err("`do` is what nobody should do".to_owned()) } else { Ok(()) }
+    }
     fn describe() -> lifecycle::Manifest {
         lifecycle::Manifest {
             name: "guests".to_owned(),

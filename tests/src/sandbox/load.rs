@@ -74,7 +74,7 @@ fn exporting(result: &str, module: &str) -> Vec<u8> {
             (alias core export $i "mem" (core memory $mem))
             (func $f (result {result}) (canon lift (core func $i "f") (memory $mem)))
             (instance $h (export "decide" (func $f)))
-            (instance $l (export "describe" (func $f)))
+            (instance $l (export "describe" (func $f)) (export "check" (func $f)))
             (export "paramedic:policy/handler@1.0.0" (instance $h))
             (export "paramedic:policy/lifecycle@1.0.0" (instance $l)))"#
     ))

@@ -21,6 +21,9 @@ impl handler::Guest for Guest {
 }
 
 impl lifecycle::Guest for Guest {
+    fn check(_settings: String) -> Result<(), String> {
+        Ok(())
+    }
     fn describe() -> lifecycle::Manifest {
         lifecycle::Manifest {
             name: "guest-files".to_owned(),
