@@ -121,8 +121,8 @@ pub enum Problem {
     BrokenSchema(String),
 }
 
-/// The limits of `describe` are fixed: no setting of a policy would change them.
-fn plainly(failure: &Failure) -> String {
+/// The limits of `describe` and `check` are fixed: no setting of a policy would change them.
+pub(super) fn plainly(failure: &Failure) -> String {
     let said = failure.to_string();
     said.split(", the policy's `limits.").next().unwrap_or(&said).to_owned()
 }
@@ -439,7 +439,7 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/metrics@1.0.0"]).unwrap_err().contains("newer Paramedic"));
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
         assert!(check(&["acme:thing/api@1.0.0"]).is_err());
         assert!(check(&["bare"]).is_err());
     }

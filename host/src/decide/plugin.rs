@@ -14,7 +14,7 @@ use wasmtime::{Store, Trap};
 
 use super::bindings::{self, PolicyPre};
 use super::guest::{Guest, Over, Overstep, TimeUp};
-use super::load::AT_LOAD;
+use super::load::{AT_LOAD, plainly};
 use super::lookup::Record;
 use super::question::{Brief, Failure, Ruling, Said, weigh};
 use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
@@ -126,8 +126,8 @@ impl Plugin {
         let answer = tokio::time::timeout(AT_LOAD.deadline, run).await;
         match answer {
             Ok(Ok(answer)) => answer.map_err(|why| clean(why.trim(), 1000)),
-            Ok(Err(error)) => Err(format!("asked to check them, {}", explain(&error, store.data()))),
-            Err(_) => Err(format!("asked to check them, {}", Failure::Deadline(AT_LOAD.deadline))),
+            Ok(Err(error)) => Err(format!("asked to check them, it failed: {}", plainly(&explain(&error, store.data())))),
+            Err(_) => Err(format!("asked to check them, it failed: {}", plainly(&Failure::Deadline(AT_LOAD.deadline)))),
         }
     }
 

@@ -173,6 +173,39 @@ async fn crashes_of_every_kind() {
     }
 }
 
+/// The plugin's own check of a policy's settings runs when policies are loaded: it must not hold that up for ever, nor say too much.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_settings_that_harm() {
+    let error = |address: u32, length: u32| {
+        format!(
+            "(i32.store8 (i32.const 2560) (i32.const 1)) (i32.store (i32.const 2564) (i32.const {address}))
+            (i32.store (i32.const 2568) (i32.const {length})) (i32.const 2560)"
+        )
+    };
+    let failed = |words: &str| format!("asked to check them, it failed: {words}");
+    let cases = [
+        ("loop (br 0)".to_owned(), failed("the plugin gave no answer within 5.0 s")),
+        ("unreachable".to_owned(), failed(GAVE_UP)),
+        (
+            "drop (call $now)".to_owned(),
+            failed("the plugin broke its contract: `describe` must not ask about an incident: there is none yet"),
+        ),
+        (error(0, u32::MAX), failed(OUTSIDE)),
+        (error(0, 2 << 20), failed("the plugin broke its contract: it handed over more than 1 MiB at once")),
+    ];
+    for (check, words) in cases {
+        let check = if check.starts_with('(') { check } else { format!("({check}) (i32.const 2560)") };
+        let raw = Raw { check: &check, pages: 64, ..Raw::default() };
+        let plugin = sandbox().load("raw.wasm", &raw.component()).await.unwrap();
+        assert_eq!(plugin.check_settings(&Value::Null).await, [words], "{check}");
+        assert_others_go_on().await;
+    }
+    let long = Raw { check: &error(65536, 1 << 20), pages: 64, ..Raw::default() };
+    let plugin = sandbox().load("raw.wasm", &long.component()).await.unwrap();
+    let said = plugin.check_settings(&Value::Null).await;
+    assert!(said.len() == 1 && said[0].chars().count() <= 1000 && !said[0].contains('\0'), "{said:?}");
+}
+
 /// Code that runs before the plugin is asked anything has the same limits.
 #[tokio::test(flavor = "multi_thread")]
 async fn start_up_code_that_harms() {
@@ -212,11 +245,11 @@ async fn what_is_taken_in_small_pieces_is_summed() {
     let decide = "(loop (drop (memory.grow (i32.const 1))) (br 0)) (i32.const 2048)";
     let ruling = ruling(&Raw { decide, ..Raw::default() }, &patient()).await;
     assert_eq!(ruling.decision, Err(Failure::Memory(64 << 20)));
-    // Where a table is full, growing it only says so: the plugin goes on, until its time is up.
     let more = "(table $a 0 funcref) (table $b 0 funcref)";
     let grow = |table: &str| format!("(drop (table.grow {table} (ref.null func) (i32.const 1000)))");
     let decide = format!("(loop {} {} (br 0)) (i32.const 2048)", grow("$a"), grow("$b"));
-    assert_eq!(refusal(&Raw { decide: &decide, more, ..Raw::default() }).await, TOO_LATE);
+    let said = refusal(&Raw { decide: &decide, more, ..Raw::default() }).await;
+    assert_eq!(said, "the plugin broke its contract: its tables grow without end");
 }
 
 /// One instruction cannot be interrupted, so what it can move at most has to be moved within the deadline's tolerance.

@@ -11,6 +11,8 @@ pub(super) struct Raw<'a> {
     pub(super) decide: &'a str,
     /// Body of `describe`; leaves the address of the manifest.
     pub(super) describe: &'a str,
+    /// Body of `check` (address and length of the settings); leaves the address of the answer.
+    pub(super) check: &'a str,
     /// Body of `cabi_realloc` (old, old length, alignment, new length); leaves an address.
     pub(super) realloc: &'a str,
     /// Body of what is called when the host has read the answer of `decide`.
@@ -25,20 +27,22 @@ pub(super) struct Raw<'a> {
 const MANIFEST: &str = "(i32.const 1024)";
 /// An answer of 40 bytes that is all zeros but for its text: `ok(pass("fine"))`.
 const PASS: &str = "(i32.store (i32.const 2064) (i32.const 16)) (i32.store (i32.const 2068) (i32.const 4)) (i32.const 2048)";
+/// `ok`
+const SOUND: &str = "(i32.const 2560)";
 /// Gives out memory from 64 KiB on and never takes it back.
 const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.const 15)) (i32.const -16)))
     (global.get $top) (global.set $top (i32.add (global.get $top) (local.get 3)))";
 
 impl Default for Raw<'_> {
     fn default() -> Self {
-        Self { decide: PASS, describe: MANIFEST, realloc: BUMP, afterwards: "", more: "", pages: 4 }
+        Self { decide: PASS, describe: MANIFEST, check: SOUND, realloc: BUMP, afterwards: "", more: "", pages: 4 }
     }
 }
 
 impl Raw<'_> {
     /// The whole component.
     pub(super) fn component(&self) -> Vec<u8> {
-        let Self { decide, describe, realloc, afterwards, more, pages } = self;
+        let Self { decide, describe, check, realloc, afterwards, more, pages } = self;
         let module = format!(
             r#"(module
                 (import "paramedic:policy/incident@1.0.0" "now" (func $now (result i64)))
@@ -56,6 +60,8 @@ impl Raw<'_> {
                 (data (i32.const 1024) "\20\00\00\00\03\00\00\00" "\20\00\00\00\03\00\00\00")
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 (func (export "paramedic:policy/lifecycle@1.0.0#describe") (result i32) {describe})
+                (func (export "paramedic:policy/lifecycle@1.0.0#check") (param i32 i32) (result i32) {check})
+                (func (export "cabi_post_paramedic:policy/lifecycle@1.0.0#check") (param i32))
                 (func (export "paramedic:policy/handler@1.0.0#decide") (result i32) {decide})
                 (func (export "cabi_post_paramedic:policy/lifecycle@1.0.0#describe") (param i32))
                 (func (export "cabi_post_paramedic:policy/handler@1.0.0#decide") (param i32) {afterwards})
