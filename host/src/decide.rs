@@ -12,7 +12,7 @@ pub mod lookup;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
-mod told;
+pub mod told;
 mod wasi;
 
 use std::path::PathBuf;
@@ -181,7 +181,7 @@ fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
         alert: incident.alert.clone(),
         first_seen: incident.opened_at,
         trigger: *trigger,
-        attempts: incident.attempts.clone(),
+        attempts: incident.attempts.iter().map(told::attempt).collect(),
         targets: targets.clone(),
         settings,
         now,
