@@ -43,7 +43,9 @@ fn tried(here: &Value, this: &Value, args: &[Value]) -> Result<Value, ExecutionE
     // Called as a function, the list is an argument too.
     let args = if let Some(Value::List(_)) = args.first() { &args[1..] } else { args };
     let (kind, detail) = words(args)?;
-    let count = |incident: &Value| field(incident, "attempts").map_or(0, |a| attempts_with(a, &kind, detail.as_deref().map(String::as_str)));
+    let count = |incident: &Value| {
+        field(incident, "attempts").map_or(0, |a| attempts_with(a, &kind, detail.as_deref().map(String::as_str)))
+    };
     Ok(Value::Int(incidents.iter().map(count).sum()))
 }
 
@@ -54,7 +56,8 @@ fn attempts_with(attempts: &Value, kind: &str, detail: Option<&str>) -> i64 {
             && matches!(field(action, "begun"), Some(Value::Bool(true)))
             && detail.is_none_or(|detail| is(field(action, "detail"), detail))
     };
-    let begun = |attempt: &&Value| matches!(field(attempt, "actions"), Some(Value::List(actions)) if actions.iter().any(|a| counts(&a)));
+    let begun =
+        |attempt: &&Value| matches!(field(attempt, "actions"), Some(Value::List(actions)) if actions.iter().any(|a| counts(&a)));
     let Value::List(attempts) = attempts else { return 0 };
     i64::try_from(attempts.iter().filter(begun).count()).unwrap_or(i64::MAX)
 }

@@ -102,7 +102,11 @@ fn judge(scene: &Scene<'_>, judgement: &Judgement, rule: &Rule, spent: Option<De
     Ok(match judgement {
         Judgement::Act(_) => return Err("it decides nothing".to_owned()),
         Judgement::Wait(length) => {
-            let reason = rule.head.reason.as_deref().map_or_else(|| Ok(format!("{} fires: not yet", scene.incident.name())), |r| scene.tell(r))?;
+            let reason = rule
+                .head
+                .reason
+                .as_deref()
+                .map_or_else(|| Ok(format!("{} fires: not yet", scene.incident.name())), |r| scene.tell(r))?;
             Decision::wait(reason, length.0)
         }
         Judgement::Ignore(text) => Decision::ignore(scene.tell(text)?),
