@@ -24,7 +24,7 @@ use sandbox::Sandbox;
 
 use crate::alert::Labels;
 use crate::clock::Time;
-use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
+use crate::incident::{Allowance, Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
 use crate::journal::Journalled;
 use crate::policy::{Limits, Policy};
 use crate::telemetry::clean;
@@ -145,6 +145,7 @@ impl Decider {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 0,
         };
         let Some(loaded) = loaded else {
@@ -174,7 +175,8 @@ impl Decider {
     }
 }
 
-fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
+/// All that a plugin is told, of a question that was put at this moment.
+pub(crate) fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
     let Question { incident, trigger, targets } = question;
     Brief {
         id: incident.id.clone(),
@@ -202,6 +204,12 @@ async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> A
         log: ruling.log,
         lookups: ruling.lookups,
         policy_file: policy.digest.clone(),
+        limits: Some(allowance(&limits)),
         micros: ruling.micros,
     }
+}
+
+fn allowance(limits: &sandbox::Limits) -> Allowance {
+    let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    Allowance { deadline_ms: millis(limits.deadline), memory: limits.memory, lookups_ms: millis(limits.lookups) }
 }

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 9] = [
     // A halt of something, for a while.
     &["hold"],
     &["receive", "decide", "authorise", "execute", "verify"],
-    &["healer", "operate"],
+    &["healer", "operate", "replay"],
     &["notify"],
     &["config", "api"],
     &["server"],

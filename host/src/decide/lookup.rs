@@ -94,7 +94,11 @@ impl Guest {
 
     /// Writes it down. An answer for which there is no room is not given either: what is told and what is recorded must be the same.
     fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
-        let size = serde_json::to_vec(&answer).map_or(usize::MAX, |text| text.len());
+        // That there was no room takes none, or a repetition, which is told so at once, would have less room than there was.
+        let size = match &answer {
+            Err(LookupError::LimitExceeded(_)) => 0,
+            answer => serde_json::to_vec(answer).map_or(usize::MAX, |text| text.len()),
+        };
         let answer = if self.record.bytes.saturating_add(size) > MOST_BYTES {
             let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
             Err(LookupError::LimitExceeded(text))
@@ -153,8 +157,13 @@ impl Recorded {
 impl Lookups for Recorded {
     fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = match self.answers.get(lookup) {
-            Some(answers) => {
+        // A question that was refused for its size is kept shortened.
+        let short = bounded(lookup.clone());
+        let refused = |answers: &&VecDeque<_>| matches!(answers.front(), Some(Err(LookupError::LimitExceeded(_))));
+        let found = self.answers.get(lookup).map(|answers| (lookup, answers));
+        let found = found.or_else(|| self.answers.get(&short).filter(refused).map(|answers| (&short, answers)));
+        let answer = match found {
+            Some((lookup, answers)) => {
                 let used = state.0.entry(lookup.clone()).or_default();
                 let at = (*used).min(answers.len().saturating_sub(1));
                 *used += 1;
