@@ -6,5 +6,10 @@
 //! guess of what would have happened next; after another decision, history would have been another one.
 
 pub mod asked;
+pub mod backtest;
+pub mod compare;
+pub mod found;
+pub mod paper;
 pub mod repeat;
 pub mod shelf;
+pub mod trial;
