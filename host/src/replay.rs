@@ -8,8 +8,12 @@
 pub mod asked;
 pub mod backtest;
 pub mod compare;
+pub mod course;
 pub mod found;
+mod ledger;
+pub mod outcome;
 pub mod paper;
 pub mod repeat;
+pub mod series;
 pub mod shelf;
 pub mod trial;

@@ -27,13 +27,17 @@ pub(super) fn run(replay: &Replay, names: &[String]) -> anyhow::Result<End> {
     )?;
     drop(progress);
     let both = &compared.both;
-    if both.questions == 0 && compared.alone.is_empty() {
+    if both.questions == 0 {
+        let alone: Vec<String> =
+            compared.alone.iter().map(|(who, found)| format!("{} answered {} alone", clean(who, 120), found.count)).collect();
+        let alone = if alone.is_empty() { "neither answered any".to_owned() } else { alone.join(", ") };
         bail!(
-            "neither {} nor {} answered a first question between {} and {}: are the names those of the policies?",
-            clean(observed, 120),
-            clean(live, 120),
+            "between {} and {} there is no first question that both {} and {} answered ({alone}): are the names those of the policies, and does \
+             one of them observe?",
             span.since,
-            span.until
+            span.until,
+            clean(observed, 120),
+            clean(live, 120)
         );
     }
     let differences = both.differences();
