@@ -34,3 +34,4 @@ mod soak;
 mod steps;
 mod storm;
 mod verify;
+mod workbench;

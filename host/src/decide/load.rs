@@ -36,7 +36,8 @@ pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), me
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 pub(super) const CONTRACT: &str = "paramedic:policy";
-const CONTRACT_VERSION: &str = "1.0.0";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "1.0.0";
 
 /// Why a file cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -308,9 +309,7 @@ fn check_size(component: &Component) -> Result<(), Problem> {
 /// Which types differ, where it can be told; the engine's own words are for those who know its inside.
 fn in_words_of_the_contract(problem: Problem, component: &Component, engine: &Engine) -> Problem {
     match problem {
-        Problem::WrongType(text) => {
-            shapes::difference(&component.component_type(), engine).unwrap_or(Problem::WrongType(text))
-        }
+        Problem::WrongType(text) => shapes::difference(&component.component_type(), engine).unwrap_or(Problem::WrongType(text)),
         other => other,
     }
 }

@@ -94,9 +94,11 @@ fn unlike(wanted: &Function, got: &ComponentFunc) -> Option<String> {
     if parameters.len() != wanted.parameters.len() {
         return Some(format!("it has {} there, and should have {}", count(parameters.len()), count(wanted.parameters.len())));
     }
-    let differs = wanted.parameters.iter().zip(&parameters).find_map(|((name, shape), (_, ty))| {
-        compare(shape, ty, &format!("its parameter `{name}`"))
-    });
+    let differs = wanted
+        .parameters
+        .iter()
+        .zip(&parameters)
+        .find_map(|((name, shape), (_, ty))| compare(shape, ty, &format!("its parameter `{name}`")));
     let results: Vec<Type> = got.results().collect();
     differs.or_else(|| match (&wanted.result, results.first()) {
         (Some(shape), Some(ty)) => compare(shape, ty, "its result"),
@@ -384,7 +386,8 @@ impl<'a> Reader<'a> {
             let plain = matches!(word, "bool" | "u8" | "u32" | "u64" | "s32" | "s64" | "f64" | "char" | "string");
             return plain.then(|| Shape::Plain(word.to_owned()));
         }
-        let mut parts = self.many(">", |reader| if reader.skip("_") { Some(None) } else { reader.shape().map(Some) })?.into_iter();
+        let mut parts =
+            self.many(">", |reader| if reader.skip("_") { Some(None) } else { reader.shape().map(Some) })?.into_iter();
         Some(match word {
             "list" => Shape::List(Box::new(parts.next()??)),
             "option" => Shape::Option(Box::new(parts.next()??)),

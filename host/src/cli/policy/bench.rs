@@ -96,7 +96,11 @@ impl Bench {
         let plugin = load(&file).await?;
         if let Asked::Sample(brief) = &asked {
             let wrong = plugin.check_settings(&brief.settings).await;
-            ensure!(wrong.is_empty(), "the sample's settings do not fit the plugin: {}; give others with --settings", wrong.join("; "));
+            ensure!(
+                wrong.is_empty(),
+                "the sample's settings do not fit the plugin: {}; give others with --settings",
+                wrong.join("; ")
+            );
         }
         let took = self.times(&plugin, &asked).await?;
         let used = count(&file, &asked).await?;
@@ -116,7 +120,9 @@ impl Bench {
                 took.push(start.elapsed());
             }
             if matches!(asked, Asked::Sample(_)) {
-                ruling.decision.context("the plugin cannot decide about the sample alert; give --cases, or a project's folder")?;
+                ruling
+                    .decision
+                    .context("the plugin cannot decide about the sample alert; give --cases, or a project's folder")?;
             }
         }
         took.sort();
@@ -125,7 +131,9 @@ impl Bench {
 
     fn sample(&self) -> anyhow::Result<Brief> {
         let settings = self.settings.as_deref().unwrap_or("{}");
-        sample(serde_json::from_str(settings).context("--settings is no JSON; write for instance --settings '{\"restarts\": 1}'")?)
+        sample(
+            serde_json::from_str(settings).context("--settings is no JSON; write for instance --settings '{\"restarts\": 1}'")?,
+        )
     }
 
     fn tell(&self, plugin: &Plugin, asked: &Asked, took: &[Duration], used: &[Used]) -> anyhow::Result<End> {
@@ -144,10 +152,19 @@ impl Bench {
             return Ok(End::Fine);
         }
         let manifest = plugin.manifest();
-        line(format!("{} {}: {} decisions about {}, each in a fresh sandbox", manifest.name, manifest.version, self.decisions, asked.told()));
+        line(format!(
+            "{} {}: {} decisions about {}, each in a fresh sandbox",
+            manifest.name,
+            manifest.version,
+            self.decisions,
+            asked.told()
+        ));
         line(format!("  time          p50 {p50:.1} µs, p90 {p90:.1} µs, p99 {p99:.1} µs, slowest {max:.1} µs"));
         line(format!("  instructions  {usual} in the middle, {most} at most"));
-        line(format!("  memory        {:.1} MiB at most, of 64 MiB that a policy gets if it does not say otherwise", memory as f64 / f64::from(1 << 20)));
+        line(format!(
+            "  memory        {:.1} MiB at most, of 64 MiB that a policy gets if it does not say otherwise",
+            memory as f64 / f64::from(1 << 20)
+        ));
         Ok(End::Fine)
     }
 }
