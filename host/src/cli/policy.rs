@@ -14,7 +14,7 @@ mod test;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Subcommand;
 
 use super::End;
