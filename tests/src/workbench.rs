@@ -152,6 +152,7 @@ fn a_new_rust_project_builds_and_passes_in_two_more_commands() {
     let (code, out, err) = policy(folder.path(), &["build", "heal-web"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("heal-web/dist/heal-web.wasm: heal-web 0.1.0"), "{out}");
+    assert!(out.contains("  sha256   ") && out.contains("  imports  paramedic:policy/docker@1.0.0, "), "{out}");
     let (code, out, err) = policy(folder.path(), &["test", "heal-web"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("4 passed, 0 failed"), "{out}");
