@@ -1,6 +1,6 @@
 // Makes dist/NAME.wasm of a project: `node sdk/build.mjs`, in the project's folder. What is TypeScript is checked and translated first.
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { componentize } from "componentize-qjs";
 
@@ -9,7 +9,12 @@ const { name } = JSON.parse(readFileSync("package.json", "utf8"));
 let root = project;
 if (existsSync("src/plugin.ts")) {
   root = path.join(project, "build");
-  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "tsconfig.json"], { stdio: "inherit" });
+  try {
+    execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "tsconfig.json"], { stdio: "inherit" });
+  } catch {
+    process.exit(1); // the compiler has said why
+  }
+  cpSync("sdk", path.join(root, "sdk"), { recursive: true });
 }
 const entry = path.join(root, "sdk/component.js");
 const { component } = await componentize({
