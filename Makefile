@@ -29,7 +29,7 @@ PYTHON_SDK := $(wildcard plugins/sdk-python/paramedic_policy/*.py) plugins/sdk-p
 JS_SDK := $(wildcard plugins/sdk-js/*.js) plugins/sdk-js/build.mjs plugins/sdk-js/template/package-lock.json
 
 plugins-python: $(patsubst plugins/%/pyproject.toml,target/plugins/%.wasm,$(wildcard plugins/*/pyproject.toml)) ## build the plugins written in Python
-plugins-js: $(patsubst plugins/%/package.json,target/plugins/%.wasm,$(wildcard plugins/*/package.json)) ## build the plugins written in JavaScript
+plugins-js: $(patsubst plugins/%/package.json,target/plugins/%.wasm,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))) ## build the plugins written in JavaScript
 
 define python-plugin
 target/plugins/$(1).wasm: $$(wildcard plugins/$(1)/src/*.py) $$(PYTHON_SDK) wit/policy.wit
@@ -42,13 +42,13 @@ target/plugins/$(1).wasm: $$(wildcard plugins/$(1)/src/*) $$(JS_SDK) wit/policy.
 	stack/build-plugin.sh js plugins/$(1) $$@
 endef
 $(foreach p,$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)),$(eval $(call python-plugin,$(p))))
-$(foreach p,$(patsubst plugins/%/package.json,%,$(wildcard plugins/*/package.json)),$(eval $(call js-plugin,$(p))))
+$(foreach p,$(patsubst plugins/%/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))),$(eval $(call js-plugin,$(p))))
 
 test-sdks: ## the tests of the Python and JavaScript SDKs and plugins; no wasm needed
 	@stack/setup.sh js-tools
 	@for p in plugins/sdk-python $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)); do \
 	echo "$$p"; python3 -m unittest discover -q "$$p/tests" || exit 1; done
-	node --test plugins/sdk-js/tests $(addsuffix /tests,$(patsubst %/package.json,%,$(wildcard plugins/*/package.json)))
+	node --test plugins/sdk-js/tests $(addsuffix /tests,$(patsubst %/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))))
 
 images: ## build the images that the stack and the tests run beside Paramedic
 	@stack/setup.sh tools engine base-image secrets

@@ -11,7 +11,7 @@ from .words import Kind, Outcome, Source, State, Status, Trigger, Verification
 Pairs = List[Tuple[str, str]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_LONGEST_MS = int(timedelta.max.total_seconds()) * 1000
+_LONGEST_MS = timedelta.max // timedelta(milliseconds=1)
 # How many characters of an action's message are told, and how many actions: the last ones.
 _MESSAGE, _TOLD = 160, 6
 
