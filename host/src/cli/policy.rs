@@ -1,6 +1,15 @@
-//! `paramedic policy inspect|bench`
+//! `paramedic policy ...`: the workbench of whoever writes policies.
 
-use std::path::PathBuf;
+mod build;
+mod cases;
+mod compare;
+mod dev;
+mod junit;
+mod new;
+mod project;
+mod test;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +38,14 @@ const INSPECT_EXAMPLES: &str = "Examples:
 /// Look into a policy plugin, or measure it
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Begin a project: a policy with cases, its SDK and a README
+    New(new::New),
+    /// Build a project's plugin: dist/NAME.wasm
+    Build(build::Build),
+    /// Ask a plugin what its cases say, and show where it answers otherwise
+    Test(test::Test),
+    /// Build and test a project again whenever one of its files changes
+    Dev(dev::Dev),
     /// Say who a plugin is: what it declares, what it imports, its digest and its settings
     Inspect(Inspect),
     /// Measure how long one decision takes, with a fresh sandbox for each
@@ -66,15 +83,32 @@ pub struct Bench {
 impl PolicyCommand {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run().await,
+            Self::Test(test) => test.run().await,
+            Self::Dev(dev) => dev.run().await,
             Self::Inspect(inspect) => inspect.run().await,
             Self::Bench(bench) => bench.run().await,
         }
     }
 }
 
-async fn load(path: &PathBuf) -> anyhow::Result<Arc<Plugin>> {
+/// The plugin in this file; its compiled code is kept in the user's cache, since an author loads the same one again and again.
+async fn load(path: &Path) -> anyhow::Result<Arc<Plugin>> {
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(Sandbox::new(None)?.load(&path.display().to_string(), &bytes).await?)
+    let sandbox = match cache() {
+        // A cache that cannot be used only costs time.
+        Some(cache) => Sandbox::new(Some(&cache)).or_else(|_| Sandbox::new(None))?,
+        None => Sandbox::new(None)?,
+    };
+    Ok(sandbox.load(&path.display().to_string(), &bytes).await?)
+}
+
+/// Where compiled plugins of this user are kept.
+fn cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(folder.join("paramedic/compiled"))
 }
 
 impl Inspect {
