@@ -51,6 +51,8 @@ broken: build ## break each invariant on purpose and show the test that notices 
 bench: build plugins ## print the benchmark table
 	@stack/setup.sh tools engine base-image
 	cargo build --release --locked -p paramedic-tests --bin paramedic-bench
+	cargo build --locked --profile plugin --target wasm32-wasip2 -p guests
+	cargo build --locked --profile plugin --target wasm32-wasip2 -p guests --example looks
 	@tests/bench/bench.sh
 
 fmt: ## format the Rust code

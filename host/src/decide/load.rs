@@ -35,7 +35,8 @@ pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), me
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 const CONTRACT: &str = "paramedic:policy";
-const CONTRACT_VERSION: &str = "1.0.0";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "1.0.0";
 
 /// Why a file cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +106,7 @@ pub enum Problem {
     #[error("it does not fit into a sandbox: {0}; build it with fewer parts or less memory")]
     DoesNotFit(String),
     /// It cannot even say who it is.
-    #[error("asked to describe itself, it failed: {0}; `describe` must not depend on anything")]
+    #[error("asked to describe itself, it failed: {}; `describe` must not depend on anything", plainly(.0))]
     Describe(Failure),
     /// It has no name or no version.
     #[error("its description has no {0}; a plugin names itself in `describe`")]
@@ -119,6 +120,12 @@ pub enum Problem {
     /// Its schema is of no use.
     #[error("its settings schema cannot be used: {0}; `describe` gives JSON Schema, draft-07 or 2020-12, or an empty text")]
     BrokenSchema(String),
+}
+
+/// The limits of `describe` and `check` are fixed: no setting of a policy would change them.
+pub(super) fn plainly(failure: &Failure) -> String {
+    let said = failure.to_string();
+    said.split(", the policy's `limits.").next().unwrap_or(&said).to_owned()
 }
 
 impl Sandbox {

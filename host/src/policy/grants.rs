@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::action::{DockerHost, DockerVerb, InventoryHost, Target};
+use crate::action::{DockerHost, DockerVerb, InventoryHost, Kind, Target};
 use crate::alert::Labels;
 use crate::incident::lookup::Lookup;
 pub use lookups::{Metrics, Targets};
@@ -217,6 +217,19 @@ impl Grants {
     /// May the history of this target be read?
     pub fn allows_history(&self, target: &Target) -> bool {
         lookups::history(&self.history, target)
+    }
+
+    /// The words of everything of which something is granted: kinds of action and lookups.
+    pub fn words(&self) -> Vec<&'static str> {
+        let docker = &self.docker;
+        let actions = [
+            (Kind::DockerRestart, !docker.restart.is_empty()),
+            (Kind::DockerStart, !docker.start.is_empty()),
+            (Kind::DockerStop, !docker.stop.is_empty()),
+            (Kind::AnsiblePlaybook, !self.ansible.is_empty()),
+        ];
+        let actions = actions.into_iter().filter(|(_, granted)| *granted).map(|(kind, _)| kind.word());
+        actions.chain(Lookup::WORDS.into_iter().filter(|word| !self.lookups(word).is_empty())).collect()
     }
 
     /// What is granted of the lookups with this word ([`Lookup::WORDS`]), for people.
