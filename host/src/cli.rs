@@ -88,7 +88,7 @@ enum Command {
     Journal(journal::JournalCommand),
     /// Repeat past decisions: prove them, or try what another version would have decided; nothing follows from it
     Replay(replay::Replay),
-    /// Look into a policy plugin, or measure it
+    /// Write, build, test, look into and measure policy plugins
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Send a test alert to a running server

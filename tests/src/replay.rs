@@ -111,7 +111,7 @@ impl Past {
                 alert: incident.alert.clone(),
                 first_seen: incident.opened_at,
                 trigger: Trigger::Alert,
-                attempts: incident.attempts.clone(),
+                attempts: Vec::new(),
                 targets: targets.clone(),
                 settings: settings.clone(),
                 now,

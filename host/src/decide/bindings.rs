@@ -8,7 +8,6 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 use self::wit::paramedic::policy::{alertmanager, ansible, containers, docker, history, incident, log, metrics, notify, types};
 use super::guest::{Guest, Overstep};
 use super::question::{Brief, Said};
-use super::told;
 use crate::action::{DockerVerb, Proposal, ProposedMatcher};
 use crate::alert::{Alert, Labels, Status};
 use crate::incident::TargetView;
@@ -151,7 +150,7 @@ impl incident::Host for Guest {
         Ok(self.brief()?.trigger.word().to_owned())
     }
     fn attempts(&mut self) -> wasmtime::Result<Vec<types::Attempt>> {
-        Ok(self.brief()?.attempts.iter().map(|tried| attempt(told::attempt(tried))).collect())
+        Ok(self.brief()?.attempts.iter().cloned().map(attempt).collect())
     }
     fn targets(&mut self) -> wasmtime::Result<Vec<types::Target>> {
         Ok(self.brief()?.targets.iter().map(target).collect())

@@ -35,7 +35,8 @@ pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), me
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 const CONTRACT: &str = "paramedic:policy";
-const CONTRACT_VERSION: &str = "1.0.0";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "1.0.0";
 
 /// Why a file cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -433,7 +434,7 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/metrics@1.0.0"]).unwrap_err().contains("newer Paramedic"));
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
         assert!(check(&["acme:thing/api@1.0.0"]).is_err());
         assert!(check(&["bare"]).is_err());
     }

@@ -3,6 +3,8 @@
 //! The answers come from whoever implements [`Lookups`]: the world, or what was written down of it. Every question, also a refused one, is
 //! kept with its answer, so that the decision can be repeated. Time that is spent waiting for answers is not the plugin's own.
 
+pub mod live;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -76,40 +78,47 @@ impl Guest {
     }
 
     fn admit(&self, lookup: &Lookup) -> Result<(), LookupError> {
+        if size(lookup) > MOST_QUESTION_BYTES {
+            let text = format!("a question of {} bytes; {MOST_QUESTION_BYTES} are allowed", size(lookup));
+            return Err(LookupError::LimitExceeded(text));
+        }
         if !self.declared.iter().any(|word| *word == lookup.word()) {
             let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
             return Err(LookupError::AccessDenied(text));
-        }
-        let bytes = match lookup {
-            Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
-            Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
-            Lookup::Metrics { query } => query.len(),
-        };
-        if bytes > MOST_QUESTION_BYTES {
-            let text = format!("a question of {bytes} bytes; {MOST_QUESTION_BYTES} are allowed");
-            return Err(LookupError::LimitExceeded(text));
         }
         Ok(())
     }
 
     /// Writes it down. An answer for which there is no room is not given either: what is told and what is recorded must be the same.
     fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
-        // That there was no room takes none, or a repetition, which is told so at once, would have less room than there was.
-        let size = match &answer {
-            Err(LookupError::LimitExceeded(_)) => 0,
-            answer => serde_json::to_vec(answer).map_or(usize::MAX, |text| text.len()),
+        let answer = match answer {
+            Ok(_) if self.record.bytes.saturating_add(recorded_size(&answer)) > MOST_BYTES => {
+                let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
+                Err(LookupError::LimitExceeded(text))
+            }
+            answer => answer,
         };
-        let answer = if self.record.bytes.saturating_add(size) > MOST_BYTES {
-            let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
-            Err(LookupError::LimitExceeded(text))
-        } else {
-            self.record.bytes += size;
-            answer
-        };
+        // What is counted is what is recorded, so that a repetition counts the same.
+        self.record.bytes = self.record.bytes.saturating_add(recorded_size(&answer));
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let lookup = if matches!(&answer, Err(LookupError::LimitExceeded(_))) { bounded(lookup) } else { lookup };
+        // Only of a question that was refused for its size is less kept: others have to be found again.
+        let lookup = if size(&lookup) > MOST_QUESTION_BYTES { bounded(lookup) } else { lookup };
         self.record.looked.push(Looked { lookup, answer: answer.clone(), micros });
         answer
+    }
+}
+
+/// Bytes of an answer, as it is written down.
+fn recorded_size(answer: &Result<Found, LookupError>) -> usize {
+    serde_json::to_vec(answer).map_or(usize::MAX, |text| text.len())
+}
+
+/// Bytes of a question, as far as the plugin chose them.
+fn size(lookup: &Lookup) -> usize {
+    match lookup {
+        Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
+        Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
+        Lookup::Metrics { query } => query.len(),
     }
 }
 
@@ -157,13 +166,8 @@ impl Recorded {
 impl Lookups for Recorded {
     fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // A question that was refused for its size is kept shortened.
-        let short = bounded(lookup.clone());
-        let refused = |answers: &&VecDeque<_>| matches!(answers.front(), Some(Err(LookupError::LimitExceeded(_))));
-        let found = self.answers.get(lookup).map(|answers| (lookup, answers));
-        let found = found.or_else(|| self.answers.get(&short).filter(refused).map(|answers| (&short, answers)));
-        let answer = match found {
-            Some((lookup, answers)) => {
+        let answer = match self.answers.get(lookup) {
+            Some(answers) => {
                 let used = state.0.entry(lookup.clone()).or_default();
                 let at = (*used).min(answers.len().saturating_sub(1));
                 *used += 1;

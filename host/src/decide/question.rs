@@ -10,8 +10,8 @@ use super::lookup::Lookups;
 use crate::action::Proposal;
 use crate::alert::{Alert, IncidentId};
 use crate::clock::{Time, print_duration};
-use crate::incident::lookup::Looked;
-use crate::incident::{Attempt, Decision, LogLine, TargetView, Trigger};
+use crate::incident::lookup::{Looked, PastAttempt};
+use crate::incident::{Decision, LogLine, TargetView, Trigger};
 use crate::telemetry::clean;
 
 /// Characters that are kept of a reason or of a plugin's own error.
@@ -35,7 +35,7 @@ pub struct Brief {
     /// Why the question is asked.
     pub trigger: Trigger,
     /// What was tried before, oldest first.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<PastAttempt>,
     /// What the alert is about, as resolved for this question.
     pub targets: Vec<TargetView>,
     /// The policy's settings; `null` is the same as `{}`.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
+use crate::action::Target;
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
 use crate::incident::Incident;
@@ -252,6 +253,10 @@ impl Store for Ledger {
     }
 
     fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
+        not_here()
+    }
+
+    fn about(&self, _: &Target, _: Time, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
         not_here()
     }
 

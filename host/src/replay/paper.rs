@@ -13,7 +13,9 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use crate::action::{ContainerId, DockerHost, InventoryHost, Kind, Proposal, Target};
 use crate::alert::Labels;
 use crate::authorise::{Authoriser, Claim, Stop, storm};
+use crate::clock::Time;
 use crate::hold::Holds;
+use crate::incident::lookup::{LookupError, Sample};
 use crate::incident::{Diagnostics, Incident, Rule};
 use crate::look::alertmanager::Hold;
 use crate::look::docker::{Container, LookError};
@@ -86,6 +88,14 @@ impl Eyes for Paper {
         ready(Ok(None)).boxed()
     }
 
+    fn log_tail<'a>(&'a self, _: &'a Container, _: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
+    fn query<'a>(&'a self, _: &'a str, _: Time, _: Duration, _: usize) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
     fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
         ready(Ok(None)).boxed()
     }
@@ -99,6 +109,7 @@ fn container(target: &Target, id: ContainerId) -> Container {
     Container {
         target: target.clone(),
         id,
+        image: String::new(),
         state: "unknown".to_owned(),
         started_at: String::new(),
         started: None,

@@ -55,8 +55,7 @@ pub struct Difference {
 
 /// All that a plugin was told, with the answers that were recorded.
 pub fn brief(asked: &Asked, settings: Value, recorded: &Arc<Recorded>) -> Brief {
-    let lookups: Arc<Recorded> = Arc::clone(recorded);
-    Brief { lookups, ..decide::brief(&asked.question, asked.at, settings) }
+    decide::brief(&asked.question, asked.at, settings, Arc::clone(recorded) as _)
 }
 
 /// The recorded answers to what was looked up.

@@ -4,6 +4,7 @@
 
 mod answers;
 mod harm;
+mod look;
 
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
 mod bindings {
@@ -21,6 +22,9 @@ impl handler::Guest for Guest {
         let settings: serde_json::Value = serde_json::from_str(&incident::settings()).map_err(|e| e.to_string())?;
         let todo = settings["do"].as_str().ok_or("settings need `do`; see the README of tests/guests")?;
         let (verb, rest) = todo.split_once(':').unwrap_or((todo, ""));
+        if verb == "look" {
+            return look::look(&settings);
+        }
         match answers::answer(verb, rest).or_else(|| harm::harm(verb)) {
             Some(answer) => answer,
             None => Err(format!("no guest knows how to `{verb}`; see the README of tests/guests")),
