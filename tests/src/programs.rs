@@ -158,6 +158,8 @@ pub async fn start_with_blocks(openmetrics: &str) -> Result<Program> {
             format!("--config.file={}", folder.join("prometheus.yml").display()),
             format!("--storage.tsdb.path={}", folder.join("data").display()),
             format!("--web.listen-address=127.0.0.1:{port}"),
+            // What is written so has no marks where a series ends.
+            "--query.lookback-delta=59s".to_owned(),
         ]
     })
     .await
