@@ -29,7 +29,9 @@ fn openmetrics(base: Time, alerts: &[(&str, &[(i64, i64)])]) -> String {
     let mut text = String::new();
     for (family, name) in [(0, "ALERTS"), (1, "ALERTS_FOR_STATE")] {
         let _ = writeln!(text, "# TYPE {name} gauge");
-        samples.iter().filter(|(of, ..)| *of == family).for_each(|(_, line, _)| drop(writeln!(text, "{line}")));
+        samples.iter().filter(|(of, ..)| *of == family).for_each(|(_, line, _)| {
+            let _ = writeln!(text, "{line}");
+        });
     }
     text + "# EOF\n"
 }
