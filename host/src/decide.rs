@@ -9,9 +9,11 @@ mod bindings;
 mod guest;
 mod load;
 pub mod lookup;
+pub mod measure;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod shapes;
 pub mod told;
 mod wasi;
 
@@ -197,7 +199,7 @@ impl Decider {
     }
 }
 
-/// All that a plugin is told of a question that was put at this moment.
+/// All that a plugin is told, of a question that was put at this moment.
 pub(crate) fn brief(question: &Question, now: Time, settings: serde_json::Value, lookups: Arc<dyn Lookups>) -> Brief {
     let Question { incident, trigger, targets } = question;
     Brief {

@@ -112,7 +112,7 @@ impl Past {
                 alert: incident.alert.clone(),
                 first_seen: incident.opened_at,
                 trigger: Trigger::Alert,
-                attempts: Vec::new(),
+                attempts: incident.attempts.iter().map(paramedic::decide::told::attempt).collect(),
                 targets: targets.clone(),
                 settings: settings.clone(),
                 now,

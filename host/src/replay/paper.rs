@@ -84,16 +84,16 @@ impl Eyes for Paper {
         ready(Diagnostics::default()).boxed()
     }
 
-    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
-        ready(Ok(None)).boxed()
-    }
-
     fn log_tail<'a>(&'a self, _: &'a Container, _: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
         ready(Ok(Vec::new())).boxed()
     }
 
     fn query<'a>(&'a self, _: &'a str, _: Time, _: Duration, _: usize) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
-        ready(Ok(Vec::new())).boxed()
+        ready(Err(LookupError::Unavailable("nothing is recorded of it".to_owned()))).boxed()
+    }
+
+    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        ready(Ok(None)).boxed()
     }
 
     fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
@@ -109,7 +109,6 @@ fn container(target: &Target, id: ContainerId) -> Container {
     Container {
         target: target.clone(),
         id,
-        image: String::new(),
         state: "unknown".to_owned(),
         started_at: String::new(),
         started: None,
@@ -118,6 +117,7 @@ fn container(target: &Target, id: ContainerId) -> Container {
         out_of_memory: false,
         error: String::new(),
         labels: Labels::new(),
+        image: String::new(),
         restart_policy: "no".to_owned(),
         restart_count: 0,
         health: None,

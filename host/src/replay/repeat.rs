@@ -55,7 +55,8 @@ pub struct Difference {
 
 /// All that a plugin was told, with the answers that were recorded.
 pub fn brief(asked: &Asked, settings: Value, recorded: &Arc<Recorded>) -> Brief {
-    decide::brief(&asked.question, asked.at, settings, Arc::clone(recorded) as _)
+    let lookups: Arc<Recorded> = Arc::clone(recorded);
+    decide::brief(&asked.question, asked.at, settings, lookups)
 }
 
 /// The recorded answers to what was looked up.

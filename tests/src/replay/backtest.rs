@@ -10,7 +10,7 @@ use crate::components::component;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_is_reported_exactly() {
     let mut past = Past::begin();
-    let looks = past.plugin("decides").await;
+    let looks = past.plugin("looks_before").await;
     for (name, errors) in [("Same", 7.0), ("Quiet", 0.0), ("Some", 3.0), ("Other", 4.0)] {
         past.alert(name, errors, &[heal(&looks)]).await;
     }
@@ -19,7 +19,7 @@ async fn a_new_version_is_reported_exactly() {
     past.alert("Foreign", 3.0, &[Says { policy: "other", ..heal(&looks) }]).await;
     past.end();
     let next = past.data().join("looks.wasm");
-    std::fs::write(&next, component("decides_next")).unwrap();
+    std::fs::write(&next, component("looks_next")).unwrap();
     let policy = past.policy(
         "heal",
         "match: ['alertname!=\"Foreign\"']\nsettings: {above: 100}\ngrants: {docker: {restart: ['local/other']}}",
@@ -57,7 +57,7 @@ async fn a_new_version_is_reported_exactly() {
     );
 
     // The same version: nothing differs. Before that time there is nothing.
-    std::fs::write(&next, component("decides")).unwrap();
+    std::fs::write(&next, component("looks_before")).unwrap();
     let all = past.policy("heal", "match: ['alertname!=\"Foreign\"']");
     let (code, found) = past.json(&["--plugin", plugin, "--policy", all.to_str().unwrap(), "--settings", "recorded"]);
     assert_eq!((code, &found["same"]), (Some(0), &json!(5)), "{found:#}");
@@ -69,7 +69,7 @@ async fn a_new_version_is_reported_exactly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_was_not_there_is_tried_on_what_it_would_match() {
     let mut past = Past::begin();
-    let looks = past.plugin("decides").await;
+    let looks = past.plugin("looks_before").await;
     past.alert("Mine\u{1b}[2J", 3.0, &[]).await;
     past.alert("Theirs", 3.0, &[Says { settings: json!({"above": 1}), ..heal(&looks) }]).await;
     past.end();
@@ -91,7 +91,7 @@ async fn a_policy_that_was_not_there_is_tried_on_what_it_would_match() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_span_begins_in_the_middle_of_an_incident() {
     let mut past = Past::begin();
-    let looks = past.plugin("decides").await;
+    let looks = past.plugin("looks_before").await;
     let id = past.alert("Long", 3.0, &[heal(&looks)]).await;
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let since = paramedic::clock::Time::now();
@@ -113,7 +113,7 @@ async fn a_span_begins_in_the_middle_of_an_incident() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_observing_policy_is_compared_with_the_followed_one() {
     let mut past = Past::begin();
-    let (looks, next) = (past.plugin("decides").await, past.plugin("decides_next").await);
+    let (looks, next) = (past.plugin("looks_before").await, past.plugin("looks_next").await);
     let observed = || Says { policy: "heal-next", mode: Mode::Observe, ..heal(&next) };
     let mut odd = String::new();
     for (name, errors) in [("Down", 7.0), ("Quiet", 0.0), ("Few", 3.0)] {

@@ -8,7 +8,7 @@ use super::{Past, Says, heal};
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_decided_with_lookups_is_proven_bit_for_bit() {
     let mut past = Past::begin();
-    let (looks, guests) = (past.plugin("decides").await, past.plugin("guests").await);
+    let (looks, guests) = (past.plugin("looks_before").await, past.plugin("guests").await);
     let all = Says { settings: json!({"above": 5, "inspect": true}), ..heal(&looks) };
     let escapes = Says { policy: "odd\u{1b}[2J", mode: Mode::Observe, plugin: &guests, settings: json!({"do": "escapes"}) };
     let id = past.alert("WebDown", 7.25, &[all, escapes]).await;
@@ -39,7 +39,7 @@ async fn an_answer_that_was_altered_is_found() {
     ];
     for (what, alteration) in alterations {
         let mut past = Past::begin();
-        let looks = past.plugin("decides").await;
+        let looks = past.plugin("looks_before").await;
         let all = Says { settings: json!({"above": 5, "inspect": true}), ..heal(&looks) };
         let id = past.alert("WebDown", 7.0, &[all]).await;
         past.end();
@@ -57,7 +57,7 @@ async fn an_answer_that_was_altered_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_repeated_says_why() {
     let mut past = Past::begin();
-    let looks = past.plugin("decides").await;
+    let looks = past.plugin("looks_before").await;
     let id = past.alert("WebDown", 7.0, &[heal(&looks)]).await;
     past.end();
     let why = |past: &Past, arguments: &[&str]| {
@@ -86,7 +86,7 @@ async fn what_cannot_be_repeated_says_why() {
     assert!(why(&past, &[]).contains("is not kept") && why(&past, &[]).contains("--plugins DIR"));
     // It may lie elsewhere under any name: then it is another decision than the one that was altered.
     let elsewhere = tempfile::tempdir().unwrap();
-    std::fs::write(elsewhere.path().join("old-looks.wasm"), crate::components::component("decides")).unwrap();
+    std::fs::write(elsewhere.path().join("old-looks.wasm"), crate::components::component("looks")).unwrap();
     let (code, proof) = past.json(&[&id.to_string(), "--plugins", elsewhere.path().to_str().unwrap()]);
     assert_eq!((code, &proof["decisions"][0]["outcome"]), (Some(2), &json!("cannot")), "{proof:#}");
     std::fs::write(past.kept(&looks), crate::components::component("guests")).unwrap();

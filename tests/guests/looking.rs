@@ -1,4 +1,4 @@
-// The body of `decides` and of `decides_next`, which say what `NEXT` is: a good plugin that looks at the world, and the version after it.
+// The body of `looks` and of `looks_next`, which say what `NEXT` is: a good plugin that looks at the world, and the version after it.
 
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
 mod bindings {

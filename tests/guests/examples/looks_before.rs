@@ -3,4 +3,4 @@
 /// Which of the two versions this is.
 const NEXT: bool = false;
 
-include!("../deciding.rs");
+include!("../looking.rs");
