@@ -17,7 +17,9 @@ pub async fn measure(binary: &Path, folder: &Path) {
     let entries = history(&data, INCIDENTS).await;
     let policy = folder.join("heal-web.yaml");
     std::fs::write(&policy, POLICY).unwrap();
-    let plugin = Path::new("target/plugins/restart-container.wasm").canonicalize().unwrap();
+    // Beside `release`, where `make plugins` puts it.
+    let target = binary.parent().and_then(Path::parent).unwrap();
+    let plugin = target.join("plugins/restart-container.wasm").canonicalize().unwrap();
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(binary).args(["replay", "--output", "json", "--settings", "recorded", "--plugin"]).arg(plugin);
     command.arg("--policy").arg(policy).env("PARAMEDIC_DATA", &data);
