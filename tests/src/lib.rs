@@ -27,6 +27,7 @@ mod monitors;
 mod notify;
 mod people;
 mod programs;
+mod reload;
 mod sandbox;
 mod seen;
 mod simulation;
