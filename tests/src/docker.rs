@@ -24,7 +24,7 @@ async fn look(patient: &Patient) -> Container {
 /// What authorisation would make of it now.
 async fn authorised(verb: DockerVerb, patient: &Patient, grace_seconds: Option<u32>) -> Action {
     let Container { target, id, started_at, .. } = look(patient).await;
-    Action::Docker { verb, target, container: id, started_at, grace_seconds }
+    Action::Docker { verb, target, container: id, started_at, grace_seconds, signal: None }
 }
 
 fn world(engines: &Engines) -> World {
@@ -32,7 +32,7 @@ fn world(engines: &Engines) -> World {
 }
 
 async fn carry(engines: &Engines, action: &Action, deadline: Duration) -> Outcome {
-    let hands = RealHands { engines: Arc::new(engines.clone()), ansible: None, runs: "runs".into() };
+    let hands = RealHands { engines: Arc::new(engines.clone()), ansible: None, runs: "runs".into(), silences: None, voice: None };
     execute::carry(&world(engines), &hands, action, deadline).await
 }
 
@@ -420,7 +420,7 @@ async fn a_connection_that_breaks_in_the_middle_is_looked_up() {
     );
     let engines = engines_at(&socket);
     let Container { target, id, started_at, .. } = engines.container(&"far/web".parse().unwrap()).await.unwrap().unwrap();
-    let action = Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None };
+    let action = Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None, signal: None };
     let outcome = carry(&engines, &action, DEADLINE).await;
     assert_says(&outcome, Ending::TimedOut, &["the connection broke", "it did not take place", "may still carry it out"]);
 }
