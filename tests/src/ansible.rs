@@ -77,7 +77,9 @@ fn action(playbook: &str, host: &str, variables: Value) -> Action {
         about: "local/web".parse().unwrap(),
         host: host.parse().unwrap(),
         profile: "main".to_owned(),
-        variables, tags: Vec::new(), check: false
+        variables,
+        tags: Vec::new(),
+        check: false,
     }
 }
 

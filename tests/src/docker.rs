@@ -420,7 +420,8 @@ async fn a_connection_that_breaks_in_the_middle_is_looked_up() {
     );
     let engines = engines_at(&socket);
     let Container { target, id, started_at, .. } = engines.container(&"far/web".parse().unwrap()).await.unwrap().unwrap();
-    let action = Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None, signal: None };
+    let action =
+        Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None, signal: None };
     let outcome = carry(&engines, &action, DEADLINE).await;
     assert_says(&outcome, Ending::TimedOut, &["the connection broke", "it did not take place", "may still carry it out"]);
 }
