@@ -82,7 +82,8 @@ impl Check<'_> {
             }
             Expr::Call(call) => {
                 self.function(&call.func_name)?;
-                if let Some(target) = call.target.as_deref_mut().filter(|t| !matches!(&t.expr, Expr::Ident(n) if n == "optional")) {
+                if let Some(target) = call.target.as_deref_mut().filter(|t| !matches!(&t.expr, Expr::Ident(n) if n == "optional"))
+                {
                     self.walk(target)?;
                 }
                 call.args.iter_mut().try_for_each(|arg| self.walk(arg))
@@ -108,7 +109,8 @@ impl Check<'_> {
     }
 
     fn ident(&self, name: &str) -> Result<(), String> {
-        let known = name.starts_with('@') || self.scope.iter().any(|n| n == name) || TYPES.contains(&name) || self.names.has(name);
+        let known =
+            name.starts_with('@') || self.scope.iter().any(|n| n == name) || TYPES.contains(&name) || self.names.has(name);
         if known { Ok(()) } else { Err(self.at(name, format!("there is no `{name}`; there are {}", self.names))) }
     }
 
@@ -133,7 +135,10 @@ impl Check<'_> {
     fn lookup_named(&self, function: &str, global: bool, args: &[IdedExpr]) -> Result<String, String> {
         match args {
             [IdedExpr { expr: Expr::Ident(name), .. }] if global && self.names.lookup(name).is_some() => Ok(name.clone()),
-            _ => Err(self.at(function, format!("`{function}(...)` takes the name of a lookup; there are {}", self.names.lookups()))),
+            _ => {
+                Err(self
+                    .at(function, format!("`{function}(...)` takes the name of a lookup; there are {}", self.names.lookups())))
+            }
         }
     }
 
@@ -166,7 +171,8 @@ fn owner(expr: &Expr, key: &str) -> Option<String> {
         Expr::Select(select) if select.field == key => named(&select.operand.expr),
         Expr::Select(select) => owner(&select.operand.expr, key),
         Expr::Call(call) => {
-            if let ("_[_]", [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }]) = (call.func_name.as_str(), call.args.as_slice())
+            if let ("_[_]", [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }]) =
+                (call.func_name.as_str(), call.args.as_slice())
                 && text.inner() == key
             {
                 return named(&of.expr);

@@ -16,7 +16,7 @@ const LONGEST: usize = 300;
 pub fn add(context: &mut Context<'_, '_>, incident: &Incident) -> Result<(), DeclarationError> {
     let here = crate::values::attempts(&incident.attempts, incident.now);
     context.add_function("tried", move |This(this): This<Value>, Arguments(args): Arguments| tried(&here, &this, &args))?;
-    context.add_function("value", |This(this): This<Value>, Arguments(args): Arguments| one_value(&this, &args))?;
+    context.add_function("number", |This(this): This<Value>, Arguments(args): Arguments| number(&this, &args))?;
     context.add_function("duration", |This(length): This<Arc<String>>| {
         let length = parse_length(&length).map_err(|why| ExecutionError::function_error("duration", why))?;
         Ok::<i64, ExecutionError>(i64::try_from(length.as_secs()).unwrap_or(i64::MAX))
@@ -43,7 +43,9 @@ fn tried(here: &Value, this: &Value, args: &[Value]) -> Result<Value, ExecutionE
     // Called as a function, the list is an argument too.
     let args = if let Some(Value::List(_)) = args.first() { &args[1..] } else { args };
     let (kind, detail) = words(args)?;
-    let count = |incident: &Value| field(incident, "attempts").map_or(0, |a| attempts_with(a, &kind, detail.as_deref().map(String::as_str)));
+    let count = |incident: &Value| {
+        field(incident, "attempts").map_or(0, |a| attempts_with(a, &kind, detail.as_deref().map(String::as_str)))
+    };
     Ok(Value::Int(incidents.iter().map(count).sum()))
 }
 
@@ -54,7 +56,8 @@ fn attempts_with(attempts: &Value, kind: &str, detail: Option<&str>) -> i64 {
             && matches!(field(action, "begun"), Some(Value::Bool(true)))
             && detail.is_none_or(|detail| is(field(action, "detail"), detail))
     };
-    let begun = |attempt: &&Value| matches!(field(attempt, "actions"), Some(Value::List(actions)) if actions.iter().any(|a| counts(&a)));
+    let begun =
+        |attempt: &&Value| matches!(field(attempt, "actions"), Some(Value::List(actions)) if actions.iter().any(|a| counts(&a)));
     let Value::List(attempts) = attempts else { return 0 };
     i64::try_from(attempts.iter().filter(begun).count()).unwrap_or(i64::MAX)
 }
@@ -63,9 +66,9 @@ fn field<'v>(value: &'v Value, name: &'static str) -> Option<&'v Value> {
     if let Value::Map(map) = value { map.get(&cel::objects::KeyRef::String(name)) } else { None }
 }
 
-/// `value(disk)`: the one number that a query found. `value(disk, 0.0)`: that, or the other when it found nothing.
-fn one_value(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
-    let wrong = |why: String| Err(ExecutionError::function_error("value", why));
+/// `number(disk)`: the one number that a query found. `number(disk, 0.0)`: that, or the other when it found nothing.
+fn number(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
+    let wrong = |why: String| Err(ExecutionError::function_error("number", why));
     let Value::List(samples) = this else {
         return wrong("it takes the answer to a `metrics` lookup".to_owned());
     };
@@ -76,7 +79,7 @@ fn one_value(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
             None => wrong("it takes the answer to a `metrics` lookup".to_owned()),
         },
         ([], [default, ..]) => Ok(default.clone()),
-        ([], []) => wrong("the query found nothing: write `value(NAME, 0.0)` if that means something".to_owned()),
+        ([], []) => wrong("the query found nothing: write `number(NAME, 0.0)` if that means something".to_owned()),
         (many, _) => wrong(format!("the query found {} values instead of one", many.len())),
     }
 }

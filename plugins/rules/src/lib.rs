@@ -40,7 +40,16 @@ policy! {
     ],
     lookups: [Lookup::Containers, Lookup::LogTail, Lookup::Metrics, Lookup::History],
     settings: Settings,
+    check: check,
     decide: decide,
+}
+
+/// Whether these settings make sense: every condition and every text is read.
+///
+/// # Errors
+/// Names the first rule or lookup that is wrong, with the column.
+pub fn check(settings: &Settings) -> Result<(), String> {
+    Plan::of(settings).map(drop)
 }
 
 /// The policy.
@@ -102,7 +111,11 @@ fn judge(scene: &Scene<'_>, judgement: &Judgement, rule: &Rule, spent: Option<De
     Ok(match judgement {
         Judgement::Act(_) => return Err("it decides nothing".to_owned()),
         Judgement::Wait(length) => {
-            let reason = rule.head.reason.as_deref().map_or_else(|| Ok(format!("{} fires: not yet", scene.incident.name())), |r| scene.tell(r))?;
+            let reason = rule
+                .head
+                .reason
+                .as_deref()
+                .map_or_else(|| Ok(format!("{} fires: not yet", scene.incident.name())), |r| scene.tell(r))?;
             Decision::wait(reason, length.0)
         }
         Judgement::Ignore(text) => Decision::ignore(scene.tell(text)?),

@@ -118,7 +118,9 @@ fn check_step(step: &Step, names: &Names<'_>) -> Result<(), String> {
         Step::Kill(s) => each(&[s.0.target.as_ref()]),
         Step::Playbook(s) => {
             each(&[s.0.target.as_ref(), s.0.host.as_ref()])?;
-            s.0.variables.iter().try_for_each(|(name, value)| check_json(value, names).map_err(|why| format!("variable `{name}`: {why}")))
+            s.0.variables
+                .iter()
+                .try_for_each(|(name, value)| check_json(value, names).map_err(|why| format!("variable `{name}`: {why}")))
         }
         Step::Silence(s) => {
             each(&[s.0.target.as_ref(), s.0.comment.as_ref()])?;
@@ -147,5 +149,8 @@ fn check_matcher(matcher: &str, names: &Names<'_>) -> Result<(), String> {
             template::Part::Value(_) => "\"\"",
         })
         .collect();
-    filled.parse::<Matcher>().map(drop).map_err(|_| format!("`{matcher}` is no matcher: write name=\"value\", with =, !=, =~ or !~"))
+    filled
+        .parse::<Matcher>()
+        .map(drop)
+        .map_err(|_| format!("`{matcher}` is no matcher: write name=\"value\", with =, !=, =~ or !~"))
 }

@@ -197,9 +197,7 @@ impl<'a> Scene<'a> {
                 Err(LookupError::NotFound(_)) => values::list([]),
                 lines => values::list(lines?.into_iter().map(values::text)),
             },
-            Lookup::History(past) => {
-                values::past(&history::of_target(&self.whose(past.target.as_deref())?, past.within.0)?, now)
-            }
+            Lookup::History(past) => values::past(&history::of_target(&self.whose(past.target.as_deref())?, past.within.0)?, now),
         })
     }
 

@@ -136,7 +136,13 @@ mod tests {
 
     fn told(text: &str) -> Result<String, String> {
         let parts = parse_quoted(text, &Names::without_lookups())?;
-        Ok(parts.iter().map(|p| match p { Part::Text(t) => t.clone(), Part::Value(c) => format!("<{}>", c.source) }).collect())
+        Ok(parts
+            .iter()
+            .map(|p| match p {
+                Part::Text(t) => t.clone(),
+                Part::Value(c) => format!("<{}>", c.source),
+            })
+            .collect())
     }
 
     #[test]
@@ -149,7 +155,12 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_cannot_stand_between_quotes() {
-        for wrong in ["up{job=\"${labels.job}\"}", "up{job='a' ,b='${labels.job}'}", "up{job=~`${labels.job}.*`}", "x{a=\"\\\"${labels.job}\"}"] {
+        for wrong in [
+            "up{job=\"${labels.job}\"}",
+            "up{job='a' ,b='${labels.job}'}",
+            "up{job=~`${labels.job}.*`}",
+            "x{a=\"\\\"${labels.job}\"}",
+        ] {
             assert!(told(wrong).unwrap_err().contains("leave them out"), "{wrong}");
         }
         assert!(told("up{job='it\\'s', b=${labels.job}}").is_ok());

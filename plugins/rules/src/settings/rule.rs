@@ -62,7 +62,8 @@ pub enum Judgement {
 const HEAD: [&str; 4] = ["name", "when", "times", "reason"];
 const JUDGEMENTS: [&str; 5] = ["act", "wait", "ignore", "escalate", "pass"];
 /// What a rule may decide, for messages.
-const ONE_OF: &str = "restart, start, stop, pause, unpause, kill, playbook, silence, expire_silences, notify, act, wait, ignore, escalate, pass";
+const ONE_OF: &str =
+    "restart, start, stop, pause, unpause, kill, playbook, silence, expire_silences, notify, act, wait, ignore, escalate, pass";
 
 impl TryFrom<Map<String, Value>> for Rule {
     type Error = String;
@@ -73,7 +74,9 @@ impl TryFrom<Map<String, Value>> for Rule {
         let what = match (keys.next().cloned(), keys.next()) {
             (None, _) => return Err(format!("a rule decides nothing: it needs one of {ONE_OF}")),
             (Some(one), Some(two)) => {
-                return Err(format!("a rule has both `{one}` and `{two}`: it needs exactly one of {ONE_OF}; several things to do are written as `act: [...]`"));
+                return Err(format!(
+                    "a rule has both `{one}` and `{two}`: it needs exactly one of {ONE_OF}; several things to do are written as `act: [...]`"
+                ));
             }
             (Some(key), None) if JUDGEMENTS.contains(&key.as_str()) => match from_value(Value::Object(rest))? {
                 Judgement::Act(steps) => What::Act(steps),
