@@ -7,7 +7,7 @@
 mod check;
 pub mod problem;
 mod words;
-mod yaml;
+pub mod yaml;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -165,6 +165,14 @@ pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
     let mut problems = Vec::new();
     let found = read_policies(folder, &mut problems);
     if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
+}
+
+/// Reads one policy.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_policy(file: &Path) -> Result<LoadedPolicy, ConfigError> {
+    Ok(read_policy(file).map(|(_, loaded)| loaded)?)
 }
 
 /// Reads `paramedic.yaml` and the policies it names, and checks that they fit together.

@@ -1,8 +1,11 @@
 //! The sandbox against real components: what a plugin is told arrives, what it answers comes back, and whatever it does wrong
 //! ends as one failed decision while everybody else goes on.
 
+mod contract;
 mod load;
+mod looking;
 mod misbehaviour;
+mod raw;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,13 +15,14 @@ use paramedic::alert::{Alert, Family, Labels, Status};
 use paramedic::clock::Time;
 use paramedic::decide::lookup::Blind;
 use paramedic::decide::sandbox::{Brief, Limits, Plugin, Ruling, Sandbox};
+use paramedic::decide::told;
 use paramedic::incident::{Attempt, Decision, Intent, Progress, Rule, TargetView, Trigger, Verdict};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::components::component;
 
-fn sandbox() -> &'static Arc<Sandbox> {
+pub(crate) fn sandbox() -> &'static Arc<Sandbox> {
     static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
     SANDBOX.get_or_init(|| Sandbox::new(None).unwrap())
 }
@@ -139,7 +143,7 @@ fn attempt(intents: Vec<Intent>, verdict: Option<Verdict>) -> Attempt {
 /// What the plugin sees of one earlier attempt.
 async fn told_of(attempt: Attempt) -> String {
     let mut brief = brief(json!({"do": "told"}));
-    brief.attempts = vec![attempt];
+    brief.attempts = vec![told::attempt(&attempt)];
     let told = guests().await.decide(&brief, &patient()).await.decision.unwrap().reason().to_owned();
     told[told.find("number: 1").unwrap()..].to_owned()
 }

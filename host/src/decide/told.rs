@@ -9,7 +9,7 @@ use crate::telemetry::clean;
 const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// An attempt as plugins are told of it.
-pub(super) fn attempt(attempt: &Attempt) -> PastAttempt {
+pub fn attempt(attempt: &Attempt) -> PastAttempt {
     let mut actions: Vec<_> = attempt.intents.iter().map(intended).collect();
     actions.extend(attempt.refused.iter().map(|(proposal, rule, message)| PastAction {
         kind: proposal.kind().word().to_owned(),
