@@ -12,8 +12,8 @@ mod brakes;
 mod healthy;
 mod people;
 mod playbook;
-mod telling;
 pub mod storm;
+mod telling;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -55,7 +55,8 @@ fn intended(attempt: u32, intent: u32) -> Event {
         target: "local/web".parse().unwrap(),
         container: "abc".parse().unwrap(),
         started_at: String::new(),
-        grace_seconds: None, signal: None,
+        grace_seconds: None,
+        signal: None,
     };
     Event::Intended { attempt, intent, action }
 }

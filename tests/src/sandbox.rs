@@ -127,7 +127,8 @@ fn intent(progress: Progress) -> Intent {
         target: "local/web".parse().unwrap(),
         container: "abc".parse::<ContainerId>().unwrap(),
         started_at: String::new(),
-        grace_seconds: None, signal: None,
+        grace_seconds: None,
+        signal: None,
     };
     Intent { number: 1, action, progress }
 }

@@ -92,7 +92,8 @@ fn limited(grant: &PlaybookGrant, tags: &[String], check: bool) -> Result<(), No
         }
         if !grant.tags.contains(tag) {
             let near = did_you_mean(tag, &grant.tags);
-            let message = format!("the tag `{shown}` is not granted for {playbook}{near}; to allow it, add it to the grant's tags");
+            let message =
+                format!("the tag `{shown}` is not granted for {playbook}{near}; to allow it, add it to the grant's tags");
             return Err(No::Ever(Rule::NotGranted, message));
         }
     }

@@ -120,7 +120,8 @@ fn channel_text(claim: Claim<'_>, channel: &str, text: &str) -> Result<String, N
     if !granted.iter().any(|name| name == channel) {
         let (shown, near) = (channel.escape_debug(), did_you_mean(channel, granted));
         let policy = &claim.policy.name;
-        let message = format!("policy {policy} has no grant for the channel {shown}{near}; to allow it: grants: {{notify: [{shown}]}}");
+        let message =
+            format!("policy {policy} has no grant for the channel {shown}{near}; to allow it: grants: {{notify: [{shown}]}}");
         return Err((Rule::NotGranted, message));
     }
     let text = clean(text.trim(), MOST_TEXT);

@@ -193,7 +193,8 @@ fn granted(policy: &Policy, proposal: &Proposal) -> String {
     let allowed = match proposal {
         Proposal::Docker { verb, target, signal, .. } => {
             let signal = signal.as_ref().map(|signal| signal.parse()).transpose();
-            let allows = |target| signal.is_ok_and(|signal| policy.grants.allows_docker(*verb, signal, &target, &BTreeMap::new()));
+            let allows =
+                |target| signal.is_ok_and(|signal| policy.grants.allows_docker(*verb, signal, &target, &BTreeMap::new()));
             target.parse().is_ok_and(allows)
         }
         Proposal::Playbook { name, .. } => policy.grants.ansible.iter().any(|grant| grant.playbook == *name),

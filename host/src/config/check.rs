@@ -393,7 +393,11 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
     for (i, name) in policy.grants.notify.iter().enumerate().filter(|(_, name)| !channels.contains(&name.as_str())) {
         let known = if channels.is_empty() { "none".to_owned() } else { channels.join(", ") };
         let message = format!("there is no channel `{}`{}", name.escape_debug(), did_you_mean(name, &channels));
-        checks.wrong(&format!("grants.notify[{i}]"), message, format!("add it under notify.webhooks in paramedic.yaml; there now: {known}"));
+        checks.wrong(
+            &format!("grants.notify[{i}]"),
+            message,
+            format!("add it under notify.webhooks in paramedic.yaml; there now: {known}"),
+        );
     }
     for (i, grant) in policy.grants.history.iter().enumerate() {
         checks.docker_host(config, &format!("grants.history[{i}]"), grant.host());

@@ -83,7 +83,8 @@ impl Silences {
         let request = self.client.post(self.url.path(&["api", "v2", "silences"]));
         let answer = self.ask(request.header("Content-Type", "application/json").body(body.to_string())).await?;
         let made: Result<Made, _> = serde_json::from_slice(&answer);
-        made.map(|made| clean(&made.id, 80)).map_err(|error| NotDone::Unanswered(format!("its answer is not understood: {error}")))
+        made.map(|made| clean(&made.id, 80))
+            .map_err(|error| NotDone::Unanswered(format!("its answer is not understood: {error}")))
     }
 
     /// Ends a silence.

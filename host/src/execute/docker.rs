@@ -111,7 +111,8 @@ pub async fn carry(eyes: &dyn Eyes, hands: &dyn Hands, action: &Action, deadline
         return failed(format!("{why}; nothing was done"));
     }
     let begun = Instant::now();
-    let call = Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds, signal: task.signal };
+    let call =
+        Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds, signal: task.signal };
     match hands.docker(call, deadline).await {
         Ok(()) => succeeded(eyes, &task, begun.elapsed()).await,
         Err(NotDone::NotAsked(why)) => failed(format!("{why}; nothing was done")),

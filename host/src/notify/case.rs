@@ -186,7 +186,8 @@ mod tests {
             target: "local/web".parse().unwrap(),
             container: "0".repeat(64).parse().unwrap(),
             started_at: String::new(),
-            grace_seconds: None, signal: None,
+            grace_seconds: None,
+            signal: None,
         };
         Event::Intended { attempt: number, intent: number, action }
     }

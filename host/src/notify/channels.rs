@@ -38,7 +38,10 @@ impl Voice for Channels {
         async move {
             let channel = clean(said.channel, 80);
             let Some(teller) = self.0.get(said.channel) else {
-                return outcome(Ending::Failed, format!("there is no channel {channel}: add it under notify.webhooks; nothing was done"));
+                return outcome(
+                    Ending::Failed,
+                    format!("there is no channel {channel}: add it under notify.webhooks; nothing was done"),
+                );
             };
             let message = Message::said(said);
             match teller.tell(message.body(), Some(&message.id)).await {

@@ -55,7 +55,12 @@ mod tests {
         let down = grant(r#"{"match": ["alertname=\"Down\"", "job=~\"web.*\""]}"#);
         assert_eq!(down.longest, Duration::from_secs(7_200));
         assert!(down.covers(&wanted(&["job=~\"web.*\"", "alertname=\"Down\"", "instance=\"a\""])));
-        for no in [&["alertname=\"Down\""][..], &["alertname=\"Down\"", "job=\"web1\""], &["alertname=~\"Down\"", "job=~\"web.*\""], &[]] {
+        for no in [
+            &["alertname=\"Down\""][..],
+            &["alertname=\"Down\"", "job=\"web1\""],
+            &["alertname=~\"Down\"", "job=~\"web.*\""],
+            &[],
+        ] {
             assert!(!down.covers(&wanted(no)), "{no:?}");
         }
         assert!(!grant(r#"{"match": []}"#).covers(&wanted(&["a=\"b\""])), "an empty grant would allow everything");
