@@ -5,6 +5,7 @@
 //! different times for one firing. Absent on purpose: trust in a given fingerprint (it is kept and shown, no more).
 
 pub mod matchers;
+pub mod overlap;
 pub mod own;
 
 use std::collections::BTreeMap;

@@ -35,6 +35,7 @@ use crate::look::presence::Presence;
 use crate::look::sight::Sight;
 use crate::notify::Told;
 use crate::policy::brakes::Brakes;
+use crate::policy::present::{Present, Taken};
 use crate::receive::auth::Gate;
 use crate::receive::http::{answer, error, guard, later, moves_nothing, only};
 use crate::receive::intake::Intake;
@@ -78,8 +79,10 @@ pub struct Seen {
     pub halt_file: PathBuf,
     /// What people want left alone.
     pub holds: Holds,
-    /// The policies as they were loaded.
-    pub policies: Vec<Shown>,
+    /// The policies as they are loaded.
+    pub policies: Present<Vec<Shown>>,
+    /// Whether they are what the files say.
+    pub files: Present<Taken>,
     /// The brakes that count for all of them together.
     pub brakes: Brakes,
     /// What came of telling people.
@@ -150,6 +153,8 @@ struct Status<'a> {
     incidents: BTreeMap<&'static str, usize>,
     held: BTreeMap<String, usize>,
     policies: BTreeMap<&'static str, usize>,
+    /// Whether they are what the files say.
+    reload: &'a Taken,
     journal: Option<Vitals>,
 }
 
@@ -170,12 +175,11 @@ impl Api {
         let detectors = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
             reply(may(&headers, &api).and_then(|()| plainly(query, &api.detectors())))
         });
-        let policies =
-            get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
-                reply(may(&headers, &api).and_then(|()| {
-                    plainly(query, &serde_json::json!({ "policies": api.seen.policies, "brakes": api.seen.brakes }))
-                }))
-            });
+        let policies = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap, RawQuery(query): RawQuery| {
+            reply(may(&headers, &api).and_then(|()| {
+                plainly(query, &serde_json::json!({ "policies": *api.seen.policies.now(), "brakes": api.seen.brakes }))
+            }))
+        });
         let status = get(async move |State(api): State<Arc<Self>>, headers: HeaderMap| match may(&headers, &api) {
             Ok(()) => reply(api.status().await),
             Err(refusal) => *refusal,
@@ -231,31 +235,37 @@ impl Api {
     /// Why not.
     pub async fn ready(&self) -> Result<Vec<String>, String> {
         self.seen.intake.ready().await?;
-        Ok(notes(self.halted().await.as_ref(), &self.detectors(), self.seen.policies.is_empty()))
+        let mut notes = notes(self.halted().await.as_ref(), &self.detectors(), self.seen.policies.now().is_empty());
+        notes.extend(self.seen.files.now().notes());
+        Ok(notes)
     }
 
     async fn metrics(&self) -> Result<Response, Refusal> {
         let look = self.look().await?;
-        Ok(answer(StatusCode::OK, metrics::KIND, self.metrics.text(&look)))
+        Ok(answer(StatusCode::OK, metrics::KIND, self.metrics.text(&look, &self.seen.policies.now(), &self.seen.files.now())))
     }
 
     async fn status(&self) -> Result<Response, Refusal> {
         let look = self.look().await?;
         let mut policies = BTreeMap::new();
-        self.seen.policies.iter().for_each(|policy| *policies.entry(policy.mode()).or_default() += 1);
+        self.seen.policies.now().iter().for_each(|policy| *policies.entry(policy.mode()).or_default() += 1);
+        let files = self.seen.files.now();
+        let mut notes = notes(look.halted.as_ref(), &look.detectors, self.seen.policies.now().is_empty());
+        notes.extend(files.notes());
         json(&Status {
             version: env!("CARGO_PKG_VERSION"),
             wasmtime: WASMTIME,
             started_at: self.started.to_string(),
             ready: look.ready.is_ok(),
             reason: look.ready.as_ref().err().map(|why| clean(why, 500)),
-            notes: notes(look.halted.as_ref(), &look.detectors, self.seen.policies.is_empty()),
+            notes,
             halted: look.halted.as_ref(),
             holds: look.holds.0.iter().take(MOST_HOLDS).collect(),
             broken_holds: look.holds.1,
             incidents: look.standing.states.iter().copied().collect(),
             held: look.standing.held.iter().map(|(rule, count)| (rule.word(), *count)).collect(),
             policies,
+            reload: &files,
             journal: look.vitals.as_ref().ok().copied(),
         })
     }

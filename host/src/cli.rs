@@ -14,6 +14,7 @@ mod observe;
 mod output;
 mod policy;
 mod replay;
+mod reload;
 mod serve;
 mod verdict;
 
@@ -74,6 +75,8 @@ enum Command {
     /// Let actions begin again
     #[command(after_help = RESUME_EXAMPLES)]
     Resume(halt::Resume),
+    /// Have the running server take policies and plugins over as their files are now, and print what has changed
+    Reload(reload::ReloadFiles),
     /// Hold everything about certain alerts for a while, such as during a deployment
     ///
     /// Nothing begins about an alert whose labels fit all matchers, until the end comes or somebody releases it; then what was held is asked
@@ -161,6 +164,7 @@ impl Command {
             Self::Incident(command) => command.run().await,
             Self::Halt(command) => command.run().await,
             Self::Resume(command) => command.run().await,
+            Self::Reload(command) => command.run().await,
             Self::Hold(command) => command.run().await,
             Self::Release(command) => command.run().await,
             Self::Holds(command) => command.run().await,

@@ -5,6 +5,7 @@
 //! that file's folder. Absent on purpose: environment variables and includes, and any merging of files.
 
 mod check;
+pub mod overlap;
 pub mod problem;
 mod words;
 pub mod yaml;
@@ -78,6 +79,9 @@ pub struct Config {
     /// How long a graceful stop may take.
     #[serde(deserialize_with = "crate::clock::duration")]
     pub shutdown_within: Duration,
+    /// The file it was read from, with its digest.
+    #[serde(skip)]
+    pub origin: Option<(PathBuf, String)>,
 }
 
 impl Default for Config {
@@ -104,6 +108,7 @@ impl Default for Config {
             // Three times Alertmanager's default `repeat_interval`.
             stale_after: Duration::from_secs(12 * 3_600),
             shutdown_within: Duration::from_secs(30),
+            origin: None,
         }
     }
 }
@@ -146,6 +151,18 @@ pub struct LoadedPolicy {
     pub policy: Policy,
     /// The same as it was written, for showing it: what is new in a policy needs nothing there.
     pub written: serde_json::Value,
+    /// Where its `plugin` stands, and its `settings`.
+    pub places: [Option<problem::Place>; 2],
+}
+
+impl LoadedPolicy {
+    /// Its file with the place of that key, `plugin` or `settings`.
+    pub fn at(&self, key: &str) -> String {
+        let [plugin, settings] = self.places;
+        let place = if key == "settings" { settings.or(plugin) } else { plugin };
+        let file = self.file.display();
+        place.map_or_else(|| file.to_string(), |place| format!("{file}:{}:{}", place.line, place.column))
+    }
 }
 
 /// Reads `paramedic.yaml` alone.
@@ -200,6 +217,30 @@ pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError>
     }
 }
 
+/// Reads the policies that this configuration names as they are now, and checks that they fit to it.
+///
+/// # Errors
+/// Everything that is wrong with any of them.
+pub fn load_present(config: &Config) -> Result<Vec<LoadedPolicy>, ConfigError> {
+    let mut problems = Vec::new();
+    let found = read_policies(&config.policies, &mut problems);
+    for (source, loaded) in &found {
+        problems.extend(check::policy_within(config, source, &loaded.policy));
+    }
+    if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
+}
+
+/// Why this file has to be read by a new server, if it is not what that one was started with.
+pub fn restart_needed(config: &Config) -> Option<String> {
+    let (file, digest) = config.origin.as_ref()?;
+    let told = |what: &str| Some(format!("{} {what}: it is read at the start only, so restart the server", file.display()));
+    match Source::open(file) {
+        Ok(now) if now.digest() == *digest => None,
+        Ok(_) if load(file).is_ok() => told("has changed since the start"),
+        _ => told("has changed since the start, and is not right as it is now (`paramedic check` says why)"),
+    }
+}
+
 /// With `secrets`, it is also looked whether the files can be read that only the server needs.
 fn read_config(source: &Source, secrets: bool) -> Result<Config, Vec<Problem>> {
     let mut config: Config = source.read()?;
@@ -212,6 +253,7 @@ fn read_config(source: &Source, secrets: bool) -> Result<Config, Vec<Problem>> {
         return Err(problems);
     }
     config.resolve(folder_of(source.file()));
+    config.origin = Some((source.file().to_owned(), source.digest()));
     Ok(config)
 }
 
@@ -280,7 +322,8 @@ fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
         return Err(problems);
     }
     let written = source.read()?;
-    Ok((source, LoadedPolicy { file: file.to_owned(), policy, written }))
+    let places = ["plugin", "settings"].map(|key| source.problem(key, "", "").place);
+    Ok((source, LoadedPolicy { file: file.to_owned(), policy, written, places }))
 }
 
 fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {

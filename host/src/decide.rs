@@ -9,9 +9,11 @@ mod bindings;
 mod guest;
 mod load;
 pub mod lookup;
+pub mod measure;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod shapes;
 pub mod told;
 mod wasi;
 

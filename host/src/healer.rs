@@ -34,6 +34,7 @@ use crate::look::Eyes;
 use crate::look::sight::{Fires, Sight};
 use crate::look::targets;
 use crate::policy::brakes::target_key;
+use crate::policy::present::Present;
 use crate::receive::intake::Intake;
 use crate::shutdown::Shutdown;
 use crate::telemetry::clean;
@@ -75,8 +76,8 @@ pub struct Healer {
     pub eyes: Arc<dyn Eyes>,
     /// What the sources list.
     pub sight: Sight,
-    /// Asks policies.
-    pub decider: Decider,
+    /// Asks policies: those that are loaded now, taken once for each question.
+    pub decider: Present<Decider>,
     /// Says yes or no.
     pub authoriser: Authoriser,
     /// Does what is permitted.
@@ -215,15 +216,16 @@ impl Healer {
             Err(Appended::Fenced) => return Err(JournalError::fenced()),
             Err(_) => return Ok(()),
         };
-        let answers = self.decider.decide(&question).await;
+        let decider = self.decider.now();
+        let answers = decider.decide(&question).await;
         for answer in &answers {
             log_answer(incident, answer);
         }
         let mut events: Vec<Event> = answers.iter().cloned().map(Event::Decided).collect();
-        events.extend(untaken(incident, &answers, &self.decider));
+        events.extend(untaken(incident, &answers, &decider));
         // Behind whatever was heard meanwhile: the answers are true all the same, and authorisation reads again.
         let mut append = Append::new(incident.id.clone(), None, events);
-        if let Some(taken) = taker(incident, &answers).and_then(|name| self.decider.policy(name)) {
+        if let Some(taken) = taker(incident, &answers).and_then(|name| decider.policy(name)) {
             let targets = &question.value().targets;
             (append.newcomers, append.mark) = arrival(&taken.policy, &self.authoriser.brakes, incident, targets);
         }
@@ -272,11 +274,17 @@ impl Healer {
     }
 
     /// The owner as today's files say, with what its plugin of then declares.
-    async fn owner(&self, incident: &Incident) -> Option<(&Loaded, Vec<Kind>)> {
+    async fn owner(&self, incident: &Incident) -> Option<(Loaded, Vec<Kind>)> {
         let owner = incident.owner.as_ref()?;
-        let loaded = self.decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
-        let plugin = self.decider.plugin(&owner.plugin).await.ok()?;
-        Some((loaded, plugin.manifest().actions.clone()))
+        let decider = self.decider.now();
+        let loaded = decider.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes())?;
+        let plugin = decider.plugin(&owner.plugin).await.ok()?;
+        Some((loaded.clone(), plugin.manifest().actions.clone()))
+    }
+
+    /// The policy to which it belongs as today's files say, whatever its mode.
+    pub(super) fn policy_of(&self, incident: &Incident) -> Option<Loaded> {
+        incident.owner.as_ref().and_then(|owner| self.decider.now().policy(&owner.policy).cloned())
     }
 
     async fn policy_gone(&self, incident: &Incident) -> Result<(), JournalError> {
@@ -312,8 +320,7 @@ impl Healer {
 
     /// Why too few others would stay healthy without its target, if so; it was enough when it was allowed.
     async fn still_enough(&self, incident: &Incident, action: &Action) -> Result<(), String> {
-        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
-        let Some(loaded) = policy else { return Ok(()) };
+        let Some(loaded) = self.policy_of(incident) else { return Ok(()) };
         match self.authoriser.still_enough(&loaded.policy, action).await {
             Err(Stop::Held { message, .. } | Stop::Refused { message, .. }) => Err(message),
             Ok(()) => Ok(()),
@@ -433,9 +440,8 @@ impl Healer {
     }
 
     async fn escalate(&self, incident: &Incident, message: String) -> Result<(), JournalError> {
-        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
-        let message = match policy.and_then(|loaded| loaded.policy.escalate.as_ref()) {
-            Some(whom) => format!("{message} (for {})", clean(whom, 80)),
+        let message = match self.policy_of(incident).and_then(|loaded| loaded.policy.escalate) {
+            Some(whom) => format!("{message} (for {})", clean(&whom, 80)),
             None => message,
         };
         warn!(incident = %incident.id, alert = incident.alert.name(), %message, "A person has to look");

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use crate::clock::Time;
 use crate::journal::Journal;
 use crate::look::alertmanager;
+use crate::policy::present::Present;
 use crate::telemetry::{Counters, Gauges, Labels, clean};
 use board::Board;
 use cursor::Cursor;
@@ -127,7 +128,7 @@ impl Notify {
         manager: Option<&alertmanager::Settings>,
         data: &Path,
         journal: &Journal,
-        whom: BTreeMap<String, String>,
+        whom: Present<BTreeMap<String, String>>,
     ) -> anyhow::Result<Self> {
         let (board, told) = (Arc::new(Board::new(journal.clone())), Told::default());
         let to = settings.alertmanager.clone().unwrap_or_default();
@@ -146,7 +147,6 @@ impl Notify {
                 })
             }
         };
-        let whom = Arc::new(whom);
         let mut webhooks = Vec::new();
         for hook in &settings.webhooks {
             let file = cursor::path(data, hook.name.as_str());
@@ -157,7 +157,7 @@ impl Notify {
                 file,
                 journal: journal.clone(),
                 board: Arc::clone(&board),
-                whom: Arc::clone(&whom),
+                whom: whom.clone(),
                 tally: Tally::of(&told, hook.name.as_str()),
             });
         }

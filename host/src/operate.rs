@@ -30,6 +30,7 @@ use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::policy::Policy;
 use crate::policy::approve::Person;
 use crate::policy::brakes::ALL_KEY;
+use crate::policy::present::{Present, Reload, Reloaded};
 use crate::receive::intake::Intake;
 use crate::telemetry::clean;
 
@@ -304,28 +305,42 @@ impl From<JournalError> for No {
 }
 
 /// Takes the commands of people.
-#[derive(Debug)]
 pub struct Operator {
     journal: Journal,
     intake: Arc<Intake>,
-    policies: HashMap<String, Policy>,
+    policies: Present<HashMap<String, Policy>>,
+    reload: Option<Reload>,
     halt_file: PathBuf,
     holds: Holds,
     nudge: UnboundedSender<IncidentId>,
 }
 
 impl Operator {
-    /// `policies` as the files say now; `nudge` is told of every incident about which something was written.
+    /// `policies` by their names, as they are loaded; `nudge` is told of every incident about which something was written.
     pub fn new(
         journal: Journal,
         intake: Arc<Intake>,
-        policies: impl IntoIterator<Item = Policy>,
+        policies: Present<HashMap<String, Policy>>,
         halt_file: PathBuf,
         holds: Holds,
         nudge: UnboundedSender<IncidentId>,
     ) -> Self {
-        let policies = policies.into_iter().map(|policy| (policy.name.clone(), policy)).collect();
-        Self { journal, intake, policies, halt_file, holds, nudge }
+        Self { journal, intake, policies, reload: None, halt_file, holds, nudge }
+    }
+
+    /// The same, who can also have the policies and plugins taken over anew.
+    #[must_use]
+    pub fn reloading(self, reload: Reload) -> Self {
+        Self { reload: Some(reload), ..self }
+    }
+
+    /// Takes the files of policies and plugins over as they are now.
+    ///
+    /// # Errors
+    /// [`No::State`] with everything that is wrong with them; what was loaded goes on.
+    pub async fn reload(&self, who: &Person) -> Result<Reloaded, No> {
+        let Some(reload) = &self.reload else { return Err(No::Broken("this server cannot reload".to_owned())) };
+        reload(format!("{who} said so")).await.map_err(|why| No::State(why.to_string()))
     }
 
     /// The incident whose id is, or begins with, this.
@@ -412,13 +427,12 @@ impl Operator {
         if incident.allows(&event) { Ok(event) } else { Err(out_of_place(incident, wish)) }
     }
 
-    /// Who may say yes or no is asked of the policy as it was when the server started.
+    /// Who may say yes or no is asked of the policy as it is loaded now.
     fn may_approve(&self, who: &Person, incident: &Incident) -> Result<(), No> {
         let name = incident.owner.as_ref().map_or("?", |owner| owner.policy.as_str());
-        let Some(policy) = self.policies.get(name) else {
-            let message = format!(
-                "policy {name} is gone, and with it who may say yes: close it, or bring the policy back and start the server again"
-            );
+        let policies = self.policies.now();
+        let Some(policy) = policies.get(name) else {
+            let message = format!("policy {name} is gone, and with it who may say yes: close it, or bring the policy back");
             return Err(No::State(message));
         };
         let Some(approvers) = &policy.approvers else { return Ok(()) };
@@ -427,7 +441,7 @@ impl Operator {
         }
         let listed: Vec<String> = approvers.iter().map(ToString::to_string).collect();
         Err(No::Forbidden(format!(
-            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there and start the server again",
+            "{who} may not say yes or no for policy {name}: its approvers are {}; ask one of them, or change `approvers` there",
             listed.join(", ")
         )))
     }

@@ -4,6 +4,7 @@ pub mod approve;
 pub mod brakes;
 pub mod grants;
 pub mod maintenance;
+pub mod present;
 mod verify;
 
 use std::time::Duration;

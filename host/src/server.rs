@@ -2,13 +2,18 @@
 //!
 //! A library object: a test starts one on port 0 and stops it. Nothing is decided here.
 
+mod reload;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use reload::{Maker, Presents, Reloader};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -17,9 +22,9 @@ use crate::authorise::{Authoriser, storm};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
-use crate::decide::lookup::live::Lookout;
+use crate::decide::Loaded;
+use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::Sandbox;
-use crate::decide::{Decider, Loaded};
 use crate::execute::alertmanager::Silences;
 use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
@@ -35,6 +40,7 @@ use crate::notify::Notify;
 use crate::notify::channels::Channels;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
+use crate::policy::brakes::Brakes;
 use crate::receive::auth::Gate;
 use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
@@ -88,6 +94,8 @@ pub struct Server {
     engines: Presence,
     sources: Sources,
     api: Arc<Api>,
+    reloader: Arc<Reloader>,
+    hangup: Signal,
     /// As written, for what is said about them at the start.
     policies: Vec<(PathBuf, Policy)>,
     config: Config,
@@ -114,28 +122,25 @@ impl Server {
         policies: Vec<LoadedPolicy>,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
-        let kept = config.data.join("plugins");
+        // From here on a SIGHUP does not end it.
+        let hangup = signal(SignalKind::hangup())?;
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
         let on_file: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
-        let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.written.clone())).collect();
-        let loaded = load(&sandbox, &config.plugins, policies, Some(&kept)).await?;
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
         let eyes: Arc<dyn Eyes> = Arc::new(world);
+        let maker = Maker { config: config.clone(), sandbox, eyes: Arc::clone(&eyes), journal: journal.clone() };
+        let presents = Presents::of(maker.make(policies).await?);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
-        let shown = written.iter().zip(&loaded);
-        let shown = shown.map(|((file, written), loaded)| Shown::of(file, written, loaded, &config.brakes)).collect();
-        let named = loaded.iter().map(|loaded| loaded.policy.clone());
         let halt_file = config.data.join(halt::FILE);
         let holds = Holds::of(&config.data);
-        let operator =
-            Arc::new(Operator::new(journal.clone(), Arc::clone(&intake), named, halt_file.clone(), holds.clone(), nudge));
+        let operators = presents.operators.clone();
+        let operator = Operator::new(journal.clone(), Arc::clone(&intake), operators, halt_file.clone(), holds.clone(), nudge);
         // Behind the journal, whose lock says that no other server uses this folder.
         let socket = Socket::open(&config.operator, &config.data).await?;
-        let whom =
-            loaded.iter().filter_map(|loaded| Some((loaded.policy.name.clone(), loaded.policy.escalate.clone()?))).collect();
+        let whom = presents.whom.clone();
         let notify = Notify::open(&config.notify, config.alertmanager.as_ref(), &config.data, &journal, whom).await?;
         let api = Api::new(Seen {
             gate: Gate::new(&config.auth)?,
@@ -145,7 +150,8 @@ impl Server {
             engines: engines.clone(),
             halt_file,
             holds,
-            policies: shown,
+            policies: presents.shown.clone(),
+            files: presents.standing.clone(),
             brakes: config.brakes.clone(),
             told: notify.told().clone(),
         });
@@ -153,8 +159,7 @@ impl Server {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
             sight: poller.sight(),
-            decider: Decider::new(loaded, sandbox, kept)
-                .looking(Lookout { eyes: Arc::clone(&eyes), journal: Ok(journal.clone()) }),
+            decider: presents.decider.clone(),
             authoriser: authoriser(&config, &eyes),
             executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands },
             verifier: Verifier::new(sources.clone()),
@@ -173,7 +178,10 @@ impl Server {
             let api = Arc::clone(&ready);
             Box::pin(async move { api.ready().await })
         });
+        let reloader = Reloader::new(maker, presents);
+        let operator = Arc::new(operator.reloading(reloader.handle()));
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
+        let doors = doors.beside(reloader.router(Gate::new(&config.auth)?));
         let healer = Arc::new(healer);
         Ok(Self {
             listener,
@@ -188,6 +196,8 @@ impl Server {
             engines,
             sources,
             api,
+            reloader,
+            hangup,
             policies: on_file,
             config,
             shutdown,
@@ -207,7 +217,7 @@ impl Server {
     /// # Errors
     /// When the journal cannot be read at the start.
     pub async fn run(self) -> anyhow::Result<()> {
-        info!(address = %self.listener.local_addr()?, policies = self.healer.decider.policies().len(), "Taking alerts in");
+        info!(address = %self.listener.local_addr()?, policies = self.healer.decider.now().policies().len(), "Taking alerts in");
         let poll = {
             let intake = Arc::clone(&self.intake);
             let poller = self.poller;
@@ -236,10 +246,12 @@ impl Server {
         };
         let shutdown = self.shutdown.clone();
         let (engines, sources, policies, notify) = (self.engines, self.sources, self.policies, self.notify);
+        let reload = self.reloader.watch(self.hangup);
         let (holds, keep) = (Holds::of(&self.config.data), self.config.journal.keep);
         let poll = async move {
             let look = async {
-                tokio::join!(poll, engines.run(), warn_of_hasty_policies(&sources, &policies), tidy(&holds, keep), notify.run())
+                let hasty = warn_of_hasty_policies(&sources, &policies);
+                tokio::join!(poll, engines.run(), hasty, tidy(&holds, keep), notify.run(), reload)
             };
             tokio::select! { _ = look => {}, () = shutdown.requested() => {} }
         };
@@ -331,49 +343,75 @@ pub async fn load(
     policies: Vec<LoadedPolicy>,
     kept: Option<&Path>,
 ) -> anyhow::Result<Vec<Loaded>> {
-    let mut loaded: Vec<Loaded> = Vec::new();
-    let mut problems = Vec::new();
-    for LoadedPolicy { file, policy, .. } in policies {
-        match load_one(sandbox, plugins, &policy).await {
-            Ok(plugin) => {
-                if let Some(kept) = kept {
-                    keep(kept, plugins, &policy, plugin.digest()).await?;
-                }
-                loaded.push(Loaded { policy, plugin });
+    // Many policies share a plugin: its file is read once, so that all of them get the same bytes.
+    let mut found: HashMap<String, Result<Arc<Plugin>, String>> = HashMap::new();
+    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
+    for one in policies {
+        let file = &one.policy.plugin.file;
+        let plugin = match found.get(file) {
+            Some(plugin) => plugin.clone(),
+            None => {
+                let plugin = load_one(sandbox, plugins, file, kept).await;
+                found.entry(file.clone()).or_insert(plugin).clone()
             }
-            Err(problem) => problems.push(format!("{}: {problem}", file.display())),
+        };
+        let fits = match &plugin {
+            Ok(plugin) => fits(plugins, &one, plugin).await,
+            Err(problem) => Err(format!("{}: {problem}", one.at("plugin"))),
+        };
+        match (plugin, fits) {
+            (Ok(plugin), Ok(())) => loaded.push(Loaded { policy: one.policy, plugin }),
+            (_, wrong) => problems.extend(wrong.err()),
         }
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(loaded)
 }
 
-async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, policy: &Policy) -> Result<Arc<crate::decide::plugin::Plugin>, String> {
-    let path = plugins.join(&policy.plugin.file);
+async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, file: &str, kept: Option<&Path>) -> Result<Arc<Plugin>, String> {
+    let path = plugins.join(file);
     let bytes = tokio::fs::read(&path).await.map_err(|error| {
         format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())
     })?;
-    let plugin = sandbox.load(&policy.plugin.file, &bytes).await.map_err(|error| error.to_string())?;
+    let plugin = sandbox.load(file, &bytes).await.map_err(|error| error.to_string())?;
+    if let Some(kept) = kept {
+        keep(kept, &bytes, plugin.digest()).await.map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(plugin)
+}
+
+/// Is this the plugin that the policy means, and do its settings fit?
+async fn fits(plugins: &Path, one: &LoadedPolicy, plugin: &Plugin) -> Result<(), String> {
+    let policy = &one.policy;
     if let Some(pinned) = policy.plugin.sha256.as_ref().filter(|pinned| *pinned != plugin.digest()) {
-        let (path, digest) = (path.display(), plugin.digest());
+        let (path, digest) = (plugins.join(&policy.plugin.file), plugin.digest());
         return Err(format!(
-            "plugin {path} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant"
+            "{}: plugin {} has the digest {digest}, the policy pins {pinned}: one of the two is not what you meant",
+            one.at("plugin"),
+            path.display()
         ));
     }
     let wrong = plugin.check_settings(&policy.settings).await;
-    if wrong.is_empty() { Ok(plugin) } else { Err(format!("settings do not fit {}: {}", policy.plugin.file, wrong.join("; "))) }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}: settings do not fit {}: {}", one.at("settings"), policy.plugin.file, wrong.join("; ")))
 }
 
-async fn keep(kept: &Path, plugins: &Path, policy: &Policy, digest: &str) -> anyhow::Result<()> {
+/// The bytes that were loaded, whatever the file holds by now.
+async fn keep(kept: &Path, bytes: &[u8], digest: &str) -> anyhow::Result<()> {
     let to = kept.join(format!("{digest}.wasm"));
     if to.exists() {
         return Ok(());
     }
     tokio::fs::create_dir_all(kept).await.with_context(|| format!("{} cannot be made", kept.display()))?;
     let partial = kept.join(format!("{digest}.part"));
-    tokio::fs::copy(plugins.join(&policy.plugin.file), &partial)
-        .await
-        .with_context(|| format!("{} cannot be written", partial.display()))?;
+    tokio::fs::write(&partial, bytes).await.with_context(|| format!("{} cannot be written", partial.display()))?;
     tokio::fs::rename(&partial, &to).await.with_context(|| format!("{} cannot be written", to.display()))?;
     Ok(())
+}
+
+/// The policies for whoever looks.
+fn shown(written: &[(PathBuf, serde_json::Value)], loaded: &[Loaded], global: &Brakes) -> Vec<Shown> {
+    written.iter().zip(loaded).map(|((file, written), loaded)| Shown::of(file, written, loaded, global)).collect()
 }

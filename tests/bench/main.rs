@@ -3,11 +3,12 @@
 //! Figures are printed and never asserted: they belong to the machine they were measured on. The load goes to 127.0.0.1, the
 //! data lies in a folder of its own that is removed in the end, and everything is bounded.
 //! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `sandbox`,
-//! `intake`, `start` or `storm`.
+//! `intake`, `start`, `storm` or `replay`.
 //! Everything is written below the current folder, so that it is the disk that is meant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod intake;
+mod replay;
 mod sandbox;
 mod sender;
 mod server;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 #[tokio::main]
 async fn main() {
     let Some(binary) = std::env::args().nth(1) else {
-        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [sandbox|intake|start|storm]");
+        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [sandbox|intake|start|storm|replay]");
         std::process::exit(64);
     };
     let binary = PathBuf::from(binary).canonicalize().unwrap();
@@ -37,6 +38,9 @@ async fn main() {
     }
     if wanted("storm") {
         storm::measure(&binary, folder.path()).await;
+    }
+    if wanted("replay") {
+        replay::measure(&binary, folder.path()).await;
     }
 }
 

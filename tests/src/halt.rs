@@ -20,6 +20,7 @@ use paramedic::incident::{Mode, Progress};
 use paramedic::journal::storm::Storm;
 use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
 use paramedic::operate::{Operator, myself};
+use paramedic::policy::present::Present;
 use paramedic::receive::intake::Intake;
 
 use crate::approval::Desk;
@@ -92,7 +93,7 @@ async fn a_sick_journal_takes_nothing_away_from_what_was_halted_or_let_go() {
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::on(Arc::new(Sick));
     let intake = Arc::new(Intake::new(journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(journal, intake, [], file.clone(), Holds::of(folder.path()), nudge);
+    let operator = Operator::new(journal, intake, Present::default(), file.clone(), Holds::of(folder.path()), nudge);
     let noted = |note: Option<String>| note.is_some_and(|note| note.contains("the disk is on fire"));
 
     let told = operator.halt(&myself(), "stop").await.unwrap();
@@ -142,7 +143,7 @@ async fn what_was_about_to_begin_is_told_and_not_begun() {
     let Authorised::Permits(mut permits) = desk.authorise().await else { panic!("it is allowed") };
     let (nudge, _nudges) = tokio::sync::mpsc::unbounded_channel();
     let intake = Arc::new(Intake::new(desk.journal.clone(), Vec::new(), nudge.clone()));
-    let operator = Operator::new(desk.journal.clone(), intake, [], desk.halt_file(), desk.holds(), nudge);
+    let operator = Operator::new(desk.journal.clone(), intake, Present::default(), desk.halt_file(), desk.holds(), nudge);
     let told = operator.halt(&myself(), "stop").await.unwrap();
     assert!(told.note.is_none() && told.running.len() == 1 && !told.running[0].begun, "{:?}", told.running);
 

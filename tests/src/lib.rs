@@ -31,6 +31,7 @@ mod notify;
 mod people;
 mod programs;
 mod replay;
+mod reload;
 mod sandbox;
 mod seen;
 mod simulation;

@@ -1,6 +1,7 @@
 //! Decisions of the past, decided again: a journal is written as the healer writes it, by real plugins with answers of a made-up world.
 
 mod backtest;
+mod history;
 mod prove;
 
 use std::path::{Path, PathBuf};

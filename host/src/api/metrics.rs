@@ -11,9 +11,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::tally::Counts;
-use super::{Look, Seen};
+use super::{Look, Seen, Shown};
 use crate::clock::Time;
 use crate::decide::sandbox::WASMTIME;
+use crate::policy::present::Taken;
 use crate::telemetry::Gauges;
 
 /// What kind of text it is.
@@ -23,6 +24,10 @@ pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; char
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
+    policies: Gauges,
+    config: Gauges,
+    reloaded: Gauge,
+    reloaded_at: Gauge,
     incidents: Gauges,
     held: Gauges,
     detectors: Gauges,
@@ -37,7 +42,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub fn new(counts: &Counts, seen: &Seen, started: Time) -> Self {
-        let Seen { intake, policies, told, .. } = seen;
+        let Seen { intake, told, .. } = seen;
         let pulse = seen.journal.pulse();
         let mut registry = Registry::default();
         of_the_journal(&mut registry, counts);
@@ -63,14 +68,22 @@ impl Metrics {
         };
         let build = gauges(r, "paramedic_build_info", "Always 1; its labels say which version this is");
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("wasmtime", WASMTIME.to_owned())]).set(1);
-        let info = gauges(r, "paramedic_policy_info", "Always 1; its labels say which policies are loaded, in which mode");
-        for policy in policies {
-            info.get_or_create(&policy.labels()).set(1);
-        }
         let begun: Gauge<f64, AtomicU64> = Gauge::default();
         begun.set(started.0 as f64 / 1e3);
         r.register("process_start_time_seconds", "When this process began, in seconds since 1970", begun);
         Self {
+            policies: gauges(r, "paramedic_policy_info", "Always 1; its labels say which policies are loaded, in which mode"),
+            config: gauges(
+                r,
+                "paramedic_config_info",
+                "Always 1; its label is the digest of all policies and plugins that are loaded",
+            ),
+            reloaded: gauge(
+                r,
+                "paramedic_config_last_reload_successful",
+                "0 while the files of policies and plugins could not be taken over",
+            ),
+            reloaded_at: gauge(r, "paramedic_config_last_reload_success_timestamp_seconds", "When they were last taken over"),
             incidents: gauges(r, "paramedic_incidents", "Incidents that are open, by where they stand"),
             held: gauges(r, "paramedic_incidents_held", "Incidents that are held now, by the rule that holds them"),
             detectors: gauges(r, "paramedic_detector_up", "Whether what is looked at answers"),
@@ -86,12 +99,25 @@ impl Metrics {
     }
 
     /// Writes it down as it is at this look.
-    pub fn text(&self, look: &Look) -> String {
+    pub fn text(&self, look: &Look, policies: &[Shown], files: &Taken) -> String {
         self.look(look);
+        self.files(policies, files);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// What was loaded before is not there any more.
+    fn files(&self, policies: &[Shown], files: &Taken) {
+        self.policies.clear();
+        for policy in policies {
+            self.policies.get_or_create(&policy.labels()).set(1);
+        }
+        self.config.clear();
+        self.config.get_or_create(&vec![("sha256", files.sha256.clone())]).set(1);
+        self.reloaded.set(i64::from(files.successful));
+        self.reloaded_at.set(files.at_time.0 / 1_000);
     }
 
     fn look(&self, look: &Look) {

@@ -9,11 +9,13 @@ use crate::decide::Loaded;
 use crate::policy::brakes::{Brakes, PolicyBrakes};
 use crate::telemetry::Labels;
 
-/// A policy as it was loaded at the start.
+/// A policy as it is loaded.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {
     name: String,
     file: String,
+    /// The digest of that file.
+    file_sha256: String,
     mode: &'static str,
     plugin: PluginShown,
     #[serde(rename = "match")]
@@ -42,6 +44,7 @@ impl Shown {
         Self {
             name: policy.name.clone(),
             file: file.display().to_string(),
+            file_sha256: policy.digest.clone(),
             mode: policy.mode.word(),
             plugin: PluginShown {
                 file: policy.plugin.file.clone(),

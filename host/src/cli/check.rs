@@ -48,6 +48,7 @@ impl Check {
             Err(problems) => return self.bad(&problems.to_string()),
         };
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
+        let overlaps = config::overlap::overlaps(&policies);
         let sandbox = Sandbox::new(None)?;
         let loaded = match server::load(&sandbox, &config.plugins, policies, None).await {
             Ok(loaded) => loaded,
@@ -55,6 +56,7 @@ impl Check {
         };
         let (mut unreachable, mut warnings) = (Vec::new(), passing_anyway(&written));
         warnings.extend(holding_anyway(&written));
+        warnings.extend(overlaps);
         let mut wrong = Vec::new();
         if self.online {
             let sources = config.sources()?;

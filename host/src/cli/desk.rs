@@ -129,6 +129,11 @@ impl Desk {
         answer(self.client.post(self.url(path)?).json(body).timeout(SOON)).await
     }
 
+    /// The same for what takes as long as this.
+    pub(super) async fn post_within(&self, path: &[&str], body: &Value, within: Duration) -> anyhow::Result<Answer> {
+        answer(self.client.post(self.url(path)?).json(body).timeout(within)).await
+    }
+
     fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
         let mut url = self.base.clone();
         for part in path {
@@ -156,7 +161,9 @@ async fn answer(request: RequestBuilder) -> anyhow::Result<Answer> {
     if status.is_success() {
         return Ok(Answer::Done(body));
     }
-    let why = clean(body["error"].as_str().unwrap_or("no reason was given"), 1000);
+    // Lines stay lines: what is wrong with a file is shown with its line.
+    let lines = body["error"].as_str().unwrap_or("no reason was given").lines();
+    let why = lines.take(200).map(|line| clean(line, 1000)).collect::<Vec<_>>().join("\n");
     match status {
         StatusCode::CONFLICT | StatusCode::FORBIDDEN => Ok(Answer::No(why)),
         status if status.is_server_error() => Ok(Answer::Sick(why)),

@@ -187,7 +187,7 @@ impl Plugin {
         (decision, log, std::mem::take(&mut store.data_mut().record))
     }
 
-    async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
+    pub(super) async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
         let policy = match self.pre.instantiate_async(&mut *store).await {
             Ok(policy) => policy,
             Err(error) => return Err(explain_start(&error, store.data())),

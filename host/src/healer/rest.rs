@@ -238,8 +238,7 @@ impl Healer {
     fn spent(&self, incident: &Incident) -> Option<Duration> {
         let told = matches!(incident.phase, Phase::Escalating(_) | Phase::Escalated)
             && incident.attempts.last()?.refused.iter().any(|(_, rule, _)| *rule == Rule::AttemptsSpent);
-        let policy = incident.owner.as_ref().and_then(|owner| self.decider.policy(&owner.policy));
-        let own = policy.and_then(|loaded| loaded.policy.brakes.attempts);
+        let own = self.policy_of(incident).and_then(|loaded| loaded.policy.brakes.attempts);
         told.then(|| own.unwrap_or(self.authoriser.brakes.attempts).window)
     }
 

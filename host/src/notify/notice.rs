@@ -17,6 +17,7 @@ use crate::alert::{IncidentId, Labels};
 use crate::clock::{Time, print_duration};
 use crate::incident::Rule;
 use crate::operate::short;
+use crate::policy::present::Present;
 use crate::telemetry::clean;
 
 /// How long an alert is believed that says what Paramedic does: when it dies, people are called so much later.
@@ -72,7 +73,7 @@ pub struct About {
     /// What the operator wants told.
     pub settings: ToAlertmanager,
     /// Whom each policy wants called.
-    pub whom: BTreeMap<String, String>,
+    pub whom: Present<BTreeMap<String, String>>,
     /// When this server began.
     pub since: Time,
     /// Where it runs.
@@ -133,7 +134,8 @@ impl About {
         let attempts = if case.attempts == 1 { "1 attempt".to_owned() } else { format!("{} attempts", case.attempts) };
         let story = format!("incident {id} ({under}, {attempts}{about}): `paramedic incident show {id}` tells the story");
         let original = case.labels.get("alertname").map_or("", String::as_str);
-        let (id_text, whom) = (id.to_string(), self.whom.get(policy).map_or("", String::as_str));
+        let called = self.whom.now();
+        let (id_text, whom) = (id.to_string(), called.get(policy).map_or("", String::as_str));
         let call = [("alert", original), ("incident", &id_text), ("policy", policy), ("escalate", whom)];
         let copy = classic(&case.labels);
         let mut notice = match &case.matter {
@@ -177,7 +179,8 @@ impl About {
 
     fn group(&self, rule: Rule, policy: &str, group: &Group) -> Notice {
         let Group { count, oldest, since, why } = group;
-        let (word, whom) = (rule.word(), self.whom.get(policy).map_or("", String::as_str));
+        let called = self.whom.now();
+        let (word, whom) = (rule.word(), called.get(policy).map_or("", String::as_str));
         let severity = if rule == Rule::Storm { "critical" } else { "warning" };
         let labels = [("rule", word.as_str()), ("policy", policy), ("escalate", whom), ("severity", severity)];
         let incidents = if *count == 1 { "1 incident is".to_owned() } else { format!("{count} incidents are") };
@@ -229,7 +232,7 @@ mod tests {
     const NOW: Time = Time(10_000_000);
 
     fn about() -> About {
-        let whom = BTreeMap::from([("heal".to_owned(), "oncall".to_owned())]);
+        let whom = Present::of(BTreeMap::from([("heal".to_owned(), "oncall".to_owned())]));
         About {
             settings: ToAlertmanager { heartbeat: false, ..ToAlertmanager::default() },
             whom,

@@ -22,6 +22,7 @@ use super::{LookAgain, Tally};
 use crate::clock::Time;
 use crate::incident::{Event, Rule};
 use crate::journal::{Entry, Journal, JournalError};
+use crate::policy::present::Present;
 
 /// How often holds by one rule under one policy are told.
 const HOLDING_EVERY: Duration = Duration::from_secs(3_600);
@@ -50,7 +51,7 @@ pub struct Webhook {
     /// How things stand, for counting.
     pub board: Arc<Board>,
     /// Whom each policy wants called.
-    pub whom: Arc<BTreeMap<String, String>>,
+    pub whom: Present<BTreeMap<String, String>>,
     /// What came of it.
     pub tally: Tally,
 }
@@ -125,7 +126,7 @@ impl Webhook {
             Event::Held { rule, message, .. } => return Ok(self.group(cursor, entry, &story, *rule, message).await),
             _ => Some(kind),
         };
-        Ok(kind.map(|kind| Message::about(kind, entry, &story, &self.whom)))
+        Ok(kind.map(|kind| Message::about(kind, entry, &story, &self.whom.now())))
     }
 
     /// All that are held by one rule under one policy are one message an hour.
@@ -139,7 +140,7 @@ impl Webhook {
         let alone = || Group { count: 1, oldest: entry.incident.clone(), since: entry.at, why: why.to_owned() };
         let held = self.board.groups().remove(&(rule, policy.to_owned())).unwrap_or_else(alone);
         cursor.told(group, entry.at, HOLDING_EVERY);
-        Some(Message::group(entry, rule, policy, &held, &self.whom))
+        Some(Message::group(entry, rule, policy, &held, &self.whom.now()))
     }
 
     /// Tells it, however long that takes; or gives up on a message that is refused as such.

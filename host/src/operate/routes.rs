@@ -52,13 +52,14 @@ pub(super) fn router(operator: Arc<Operator>, who: Person) -> Router {
         .route("/v1/incidents/{id}/{command}", post(command))
         .route("/v1/halt", get(halted).post(halt))
         .route("/v1/resume", post(resume))
+        .route("/v1/reload", post(reload))
         .route("/v1/holds", get(holds).post(hold).delete(release_all))
         .route("/v1/holds/all", get(all_holds))
         .route("/v1/holds/{id}", delete(release))
         .fallback(|| async {
             error(
                 StatusCode::NOT_FOUND,
-                "there is nothing here: /v1/incidents/ID/COMMAND, /v1/halt, /v1/resume, /v1/holds, /v1/holds/ID",
+                "there is nothing here: /v1/incidents/ID/COMMAND, /v1/halt, /v1/resume, /v1/reload, /v1/holds, /v1/holds/ID",
             )
         })
         .method_not_allowed_fallback(|| async {
@@ -153,6 +154,14 @@ async fn resume(State(desk): State<Desk>, body: Body) -> Response {
     match said(body).await {
         Ok(said) => answer(timeout(DONE_WITHIN, desk.operator.resume(&desk.who, &said.reason)).await),
         Err(refusal) => *refusal,
+    }
+}
+
+/// It has a deadline of its own, and goes on when whoever asked has left.
+async fn reload(State(desk): State<Desk>) -> Response {
+    match desk.operator.reload(&desk.who).await {
+        Err(No::State(why)) => reply(StatusCode::CONFLICT, json!({ "error": why }).to_string()),
+        done => answer(Ok(done)),
     }
 }
 

@@ -50,3 +50,40 @@ pub fn pairs<'a>(before: &'a [Answer], answer: &'a Answer) -> impl Iterator<Item
         (observed.policy.as_str(), live.policy.as_str(), same)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::Decision;
+
+    fn answer(policy: &str, mode: Mode, decision: Decision) -> Answer {
+        Answer {
+            policy: policy.to_owned(),
+            mode,
+            plugin: String::new(),
+            settings: serde_json::Value::Null,
+            decision: Ok(decision),
+            log: Vec::new(),
+            lookups: Vec::new(),
+            policy_file: String::new(),
+            limits: None,
+            micros: 1,
+        }
+    }
+
+    #[test]
+    fn one_observes_and_one_is_followed_and_words_do_not_count() {
+        let pass = |reason: &str| Decision::Pass { reason: reason.to_owned() };
+        let escalate = || Decision::Escalate { reason: String::new() };
+        let before = [
+            answer("next", Mode::Observe, pass("one")),
+            answer("other-next", Mode::Observe, escalate()),
+            answer("first", Mode::Enforce, pass("x")),
+        ];
+        let live = answer("live", Mode::Approve, pass("two"));
+        let found: Vec<_> = pairs(&before, &live).collect();
+        assert_eq!(found, [("next", "live", true), ("other-next", "live", false)]);
+        let late = answer("late-next", Mode::Observe, escalate());
+        assert_eq!(pairs(&before, &late).collect::<Vec<_>>(), [("late-next", "first", false)]);
+    }
+}

@@ -26,6 +26,7 @@ use paramedic::look::sight::Sight;
 use paramedic::look::targets;
 use paramedic::policy::Policy;
 use paramedic::policy::brakes::{Brakes, PerWindow, Rates};
+use paramedic::policy::present::Present;
 use paramedic::receive::intake::Intake;
 use paramedic::shutdown::Shutdown;
 use paramedic::verify::Verifier;
@@ -206,7 +207,7 @@ impl Process {
             targets: targets::Rules::default(),
             eyes: world.clone(),
             sight: sight.clone(),
-            decider: Decider::new(policies(plan), sandbox(), PathBuf::new()),
+            decider: Present::of(Decider::new(policies(plan), sandbox(), PathBuf::new())),
             authoriser,
             executor: Executor { journal: journal.clone(), eyes: world.clone(), hands: world.clone() },
             verifier: Verifier::with(world.clone()),

@@ -1,0 +1,96 @@
+//! Whether there can be an alert that fits several lists of matchers at once.
+//!
+//! Exact where each label is compared with texts (`=`, `!=`, and alternations of plain texts such as `a|b`); where other regular expressions
+//! about one label meet, it is only said that there may be one. Absent on purpose: the intersection of regular expressions.
+
+use std::collections::BTreeMap;
+
+use super::Labels;
+use super::matchers::{Matcher, Matchers};
+
+/// Can one alert fit?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// No alert does.
+    Never,
+    /// Some alert does, as far as can be told without solving regular expressions.
+    Perhaps,
+    /// There is such an alert.
+    Surely,
+}
+
+/// Can one alert fit all of these?
+pub fn together(all: &[&Matchers]) -> Fit {
+    let mut by_label: BTreeMap<&str, Vec<&Matcher>> = BTreeMap::new();
+    for matcher in all.iter().flat_map(|matchers| matchers.iter()) {
+        by_label.entry(matcher.name()).or_default().push(matcher);
+    }
+    let mut fit = Fit::Surely;
+    for (name, matchers) in by_label {
+        match about_one(name, &matchers) {
+            Fit::Never => return Fit::Never,
+            Fit::Perhaps => fit = Fit::Perhaps,
+            Fit::Surely => {}
+        }
+    }
+    fit
+}
+
+fn about_one(name: &str, matchers: &[&Matcher]) -> Fit {
+    let fits = |value: &str| {
+        let labels = Labels::from([(name.to_owned(), value.to_owned())]);
+        matchers.iter().all(|matcher| matcher.matches(&labels))
+    };
+    // One of them leaves only these values: then it is enough to try them.
+    if let Some(values) = matchers.iter().find_map(|matcher| only(matcher)) {
+        return if values.iter().any(|value| fits(value)) { Fit::Surely } else { Fit::Never };
+    }
+    // A label that is not there, and one that nobody had in mind.
+    if fits("") || fits("no matcher of these had this text in mind") { Fit::Surely } else { Fit::Perhaps }
+}
+
+/// The values that this matcher lets through, if they can be listed.
+fn only(matcher: &Matcher) -> Option<Vec<&str>> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '/' | ':' | '|');
+    match matcher.operator() {
+        "=" => Some(vec![matcher.value()]),
+        "=~" if matcher.value().chars().all(plain) => Some(matcher.value().split('|').collect()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fit(one: &[&str], other: &[&str]) -> Fit {
+        together(&[&Matchers::parse(one).unwrap(), &Matchers::parse(other).unwrap()])
+    }
+
+    #[test]
+    fn texts_are_compared_exactly() {
+        assert_eq!(fit(&["a=\"x\""], &["a=\"y\""]), Fit::Never);
+        assert_eq!(fit(&["a=\"x\""], &["b=\"y\""]), Fit::Surely);
+        assert_eq!(fit(&["a=~\"x|y\""], &["a=~\"y|z\""]), Fit::Surely);
+        assert_eq!(fit(&["a=~\"x|y\""], &["a=~\"z\"", "b=\"1\""]), Fit::Never);
+        assert_eq!(fit(&["a=~\"x|y\""], &["a!~\"x|y\""]), Fit::Never);
+        assert_eq!(fit(&["a=\"x\""], &["a=~\"x.*\""]), Fit::Surely);
+        assert_eq!(fit(&["a=\"x\""], &["a=~\"y.*\""]), Fit::Never);
+        assert_eq!(fit(&["a!=\"x\""], &["a!=\"\""]), Fit::Surely);
+        assert_eq!(fit(&[], &["a=\"x\""]), Fit::Surely);
+        assert_eq!(fit(&["a=\"\""], &["a!=\"\""]), Fit::Never);
+    }
+
+    #[test]
+    fn regular_expressions_that_meet_may_overlap() {
+        assert_eq!(fit(&["a=~\"x.*\""], &["a=~\".*y\""]), Fit::Perhaps);
+        assert_eq!(fit(&["a=~\"x.*\""], &["a=~\"y.*\""]), Fit::Perhaps);
+        assert_eq!(fit(&["a=~\".+\""], &["a!=\"x\""]), Fit::Surely);
+    }
+
+    #[test]
+    fn one_alone_may_contradict_itself() {
+        assert_eq!(together(&[&Matchers::parse(&["a=\"x\"", "a=\"y\""]).unwrap()]), Fit::Never);
+    }
+}
