@@ -75,9 +75,10 @@ impl Attempt {
         self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending == Ending::Interrupted))
     }
 
-    /// True when it failed in a way that leaves nothing to look at: nothing of it may have taken effect.
-    fn failed_cleanly(&self) -> bool {
-        !self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed || o.touched))
+    /// True when it leaves nothing to look at: nothing of it may have taken effect on the target. It failed cleanly, or only told people.
+    fn touched_nothing(&self) -> bool {
+        let took = |i: &Intent| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed || o.touched);
+        !self.intents.iter().any(|intent| intent.action.touches() && took(intent))
     }
 }
 
@@ -333,7 +334,7 @@ impl Incident {
                     "{who}; nothing further is done, and `paramedic incident retry {} --reason ...` lets its policy go on",
                     self.id
                 )),
-                None if attempt.failed_cleanly() => Phase::Verified(Verdict::NotHealed),
+                None if attempt.touched_nothing() => Phase::Verified(Verdict::NotHealed),
                 None => Phase::Verifying(at),
             };
         }

@@ -58,6 +58,7 @@ impl Tried {
             container: "c15c57f6a541".parse::<ContainerId>().unwrap(),
             started_at: String::new(),
             grace_seconds: None,
+            signal: None,
         };
         let outcome = Outcome { ending: self.ending, message: self.message.clone(), touched: true, output: Vec::new() };
         let intents = vec![Intent { number, action, progress: Progress::Ended(outcome) }];

@@ -56,6 +56,7 @@ fn intended(attempt: u32, intent: u32) -> Event {
         container: "abc".parse().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     Event::Intended { attempt, intent, action }
 }

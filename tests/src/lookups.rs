@@ -373,6 +373,7 @@ async fn ended(journal: &Journal, id: &IncidentId, target: &Target) {
         container: "abc".parse().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     let outcome = Outcome { ending: Ending::Succeeded, message: "done\u{1b}[2J".to_owned(), touched: true, output: Vec::new() };
     let events = vec![

@@ -128,6 +128,7 @@ fn intent(progress: Progress) -> Intent {
         container: "abc".parse::<ContainerId>().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     Intent { number: 1, action, progress }
 }

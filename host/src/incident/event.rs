@@ -234,6 +234,8 @@ pub enum Rule {
     UnknownInventoryHost,
     /// A variable that is not granted, or whose value is no JSON.
     InvalidVariable,
+    /// What is wanted cannot be: no such signal, a tag or a matcher that is none, an empty text.
+    InvalidProposal,
     /// The attempts of this target are spent.
     AttemptsSpent,
     /// One act names several targets.

@@ -155,17 +155,27 @@ pub fn explain(actions: &[Action]) -> Vec<String> {
     let mut lines = Vec::new();
     for action in actions {
         match action {
-            Action::Docker { target, started_at, grace_seconds, .. } => {
+            Action::Docker { target, started_at, grace_seconds, signal, .. } => {
                 let grace = grace_seconds.map(|seconds| format!(", {seconds} s to stop")).unwrap_or_default();
-                lines.push(format!("{target}: the container that was last started {}{grace}", clean(started_at, 40)));
+                let signal = signal.map(|signal| format!(", {signal}")).unwrap_or_default();
+                lines.push(format!("{target}: the container that was last started {}{grace}{signal}", clean(started_at, 40)));
             }
-            Action::Playbook { name, profile, variables, .. } => {
+            Action::Playbook { name, profile, variables, tags, check, .. } => {
                 lines.push(format!("{}: with the profile {}", clean(name, 200), clean(profile, 80)));
+                if !tags.is_empty() {
+                    lines.push(format!("only the tasks with the tags {}", clean(&tags.join(", "), WORDS)));
+                }
+                if *check {
+                    lines.push("check only: it says what it would change, and changes nothing".to_owned());
+                }
                 let told = |(name, value): (&String, &serde_json::Value)| {
                     format!("variable {}: {}", clean(name, 80), clean(&value.to_string(), WORDS))
                 };
                 lines.extend(variables.iter().map(told));
             }
+            Action::Silence { comment, .. } => lines.push(format!("silence: {}", clean(comment, WORDS))),
+            Action::ExpireSilence { .. } => {}
+            Action::Notify { channel, text, .. } => lines.push(format!("to {}: {}", clean(channel, 80), clean(text, WORDS))),
         }
     }
     lines

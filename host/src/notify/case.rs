@@ -187,6 +187,7 @@ mod tests {
             container: "0".repeat(64).parse().unwrap(),
             started_at: String::new(),
             grace_seconds: None,
+            signal: None,
         };
         Event::Intended { attempt: number, intent: number, action }
     }
