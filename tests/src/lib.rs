@@ -2,6 +2,7 @@
 #![cfg(test)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod actions;
 mod ansible;
 mod approval;
 mod brakes;
@@ -9,6 +10,7 @@ mod cancelling;
 mod compatibility;
 mod components;
 mod config;
+mod cookbook;
 mod crash;
 mod diagnostics;
 mod docker;

@@ -143,7 +143,9 @@ impl Plugin {
         };
         let message = |error: jsonschema::ValidationError<'_>| {
             let place = error.instance_path().to_string();
-            clean(&if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }, 300)
+            let own = self.manifest.settings_schema.as_ref().and_then(|schema| own_words(schema, error.schema_path().as_str()));
+            let said = own.map_or_else(|| error.to_string(), str::to_owned);
+            clean(&if place.is_empty() { said } else { format!("{place}: {said}") }, 600)
         };
         schema.iter_errors(settings).take(MAX_MESSAGES).map(message).collect()
     }
@@ -271,6 +273,20 @@ fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
     let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
     let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
     Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+/// What a schema itself says when one of its choices does not fit, in its `errorMessage` (a word that editors know too).
+fn own_words<'a>(schema: &'a Value, path: &str) -> Option<&'a str> {
+    let (path, keyword) = path.rsplit_once('/')?;
+    let mut node = schema;
+    for part in path.split('/').skip(1) {
+        node = match node {
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            _ if part == "$ref" => schema.pointer(node.get(part)?.as_str()?.strip_prefix('#')?)?,
+            _ => node.get(part)?,
+        };
+    }
+    node.get("errorMessage").filter(|_| matches!(keyword, "oneOf" | "anyOf" | "not"))?.as_str()
 }
 
 #[cfg(test)]
