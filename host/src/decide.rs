@@ -12,6 +12,8 @@ pub mod lookup;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod schema;
+mod slow;
 pub mod told;
 mod wasi;
 

@@ -7,7 +7,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
@@ -16,7 +15,7 @@ use super::guest::Guest;
 use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
-use super::wasi;
+use super::{schema, wasi};
 use crate::action::Kind;
 use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
@@ -31,8 +30,6 @@ const MAX_SHOWN: usize = 12;
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
-/// Bytes of a settings schema.
-const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 const CONTRACT: &str = "paramedic:policy";
 const CONTRACT_VERSION: &str = "1.0.0";
@@ -150,7 +147,15 @@ impl Sandbox {
         let pre = policy(pre)?;
         let (manifest, schema) = read(self.describe(&pre).await?)?;
         let size = bytes.len();
-        let plugin = Arc::new(Plugin { sandbox: self.clone(), pre, digest: digest.clone(), size, imports, manifest, schema });
+        let plugin = Arc::new(Plugin {
+            sandbox: self.clone(),
+            pre,
+            digest: digest.clone(),
+            size,
+            imports,
+            manifest,
+            schema: schema.map(Arc::new),
+        });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&plugin));
@@ -343,7 +348,7 @@ fn read(raw: RawManifest) -> Result<(Manifest, Option<jsonschema::Validator>), P
     let mut lookups = raw.lookups.iter().map(|word| lookup(word)).collect::<Result<Vec<_>, _>>()?;
     lookups.sort_unstable();
     lookups.dedup();
-    let (settings_schema, validator) = schema(&raw.settings_schema)?.unzip();
+    let (settings_schema, validator) = schema::read(&raw.settings_schema).map_err(Problem::BrokenSchema)?.unzip();
     let description = clean(raw.description.trim(), 300);
     Ok((Manifest { name, version, description, actions, lookups, settings_schema }, validator))
 }
@@ -356,21 +361,6 @@ fn kind(word: &str) -> Result<Kind, Problem> {
 fn lookup(word: &str) -> Result<&'static str, Problem> {
     let unknown = || Problem::UnknownLookup(clean(word, 64), Lookup::WORDS.join(", "));
     Lookup::WORDS.into_iter().find(|known| *known == word).ok_or_else(unknown)
-}
-
-fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    if text.len() > MAX_SCHEMA_BYTES {
-        return Err(Problem::BrokenSchema(format!("it has {} bytes; {MAX_SCHEMA_BYTES} are allowed", text.len())));
-    }
-    let broken = |why: String| Problem::BrokenSchema(clean(&why, 300));
-    let schema: Value = serde_json::from_str(text).map_err(|e| broken(format!("it is no JSON: {e}")))?;
-    // A pattern is checked by the engine without backtracking: a plugin's schema must not be able to stall the host.
-    let options = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex());
-    let validator = options.build(&schema).map_err(|e| broken(e.to_string()))?;
-    Ok(Some((schema, validator)))
 }
 
 fn sentence(error: &wasmtime::Error) -> String {
@@ -462,36 +452,5 @@ mod tests {
         assert!(error.contains("`docker.exec`") && error.contains("docker.restart, docker.start"), "{error}");
         assert!(matches!(read(RawManifest { name: "\n".into(), ..raw(&[], "") }), Err(Problem::Nameless("name"))));
         assert!(matches!(read(RawManifest { version: String::new(), ..raw(&[], "") }), Err(Problem::Nameless("version"))));
-    }
-
-    #[test]
-    fn a_schema_that_cannot_be_used_is_refused() {
-        for broken in ["{", "3", r#"{"type": 3}"#, r#"{"$ref": "https://example.com/x"}"#, r#"{"pattern": "("}"#] {
-            assert!(matches!(schema(broken), Err(Problem::BrokenSchema(_))), "{broken}");
-        }
-        let large = format!(r#"{{"description": "{}"}}"#, "x".repeat(MAX_SCHEMA_BYTES));
-        assert!(matches!(schema(&large), Err(Problem::BrokenSchema(_))));
-        let deep = format!("{}true{}", r#"{"not":"#.repeat(10_000), "}".repeat(10_000));
-        assert!(matches!(schema(&deep), Err(Problem::BrokenSchema(_))));
-    }
-
-    /// A schema is a plugin's, and checking it must neither stall the host nor overflow its stack.
-    #[test]
-    fn a_schema_that_goes_in_circles_does_no_harm() {
-        let circles = [
-            r##"{"$ref": "#"}"##,
-            r##"{"allOf": [{"$ref": "#"}]}"##,
-            r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}"##,
-            r##"{"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}"##,
-        ];
-        for circle in circles {
-            if let Ok(Some((_, validator))) = schema(circle) {
-                let _ = validator.iter_errors(&serde_json::json!({"a": 1})).count();
-            }
-        }
-        let (_, slow) = schema(r#"{"pattern": "^(a+)+$"}"#).unwrap().unwrap();
-        let began = std::time::Instant::now();
-        assert!(!slow.is_valid(&Value::String("a".repeat(5000) + "b")));
-        assert!(began.elapsed() < Duration::from_secs(1));
     }
 }
