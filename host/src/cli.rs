@@ -85,7 +85,7 @@ enum Command {
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
-    /// Look into a policy plugin, or measure it
+    /// Write, build, test, look into and measure policy plugins
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Send a test alert to a running server

@@ -7,7 +7,7 @@
 mod check;
 pub mod problem;
 mod words;
-mod yaml;
+pub mod yaml;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -20,6 +20,8 @@ mod wasi;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lookup::Lookups;
+use lookup::live::Lookout;
 use plugin::Judge;
 use question::Brief;
 use sandbox::Sandbox;
@@ -61,12 +63,20 @@ pub struct Decider {
     sandbox: Arc<Sandbox>,
     /// Where every plugin that an incident may depend on is kept, as `<sha256>.wasm`.
     kept: PathBuf,
+    /// What plugins can look at; `None`: nothing.
+    lookout: Option<Arc<Lookout>>,
 }
 
 impl Decider {
-    /// `policies` in file-name order; `kept` is the folder of the plugins that open incidents depend on.
+    /// `policies` in file-name order; `kept` is the folder of the plugins that open incidents depend on. They can look at nothing.
     pub fn new(policies: Vec<Loaded>, sandbox: Arc<Sandbox>, kept: PathBuf) -> Self {
-        Self { policies, sandbox, kept }
+        Self { policies, sandbox, kept, lookout: None }
+    }
+
+    /// The same, whose plugins can look at this, as far as their policies grant it.
+    #[must_use]
+    pub fn looking(self, lookout: Lookout) -> Self {
+        Self { lookout: Some(Arc::new(lookout)), ..self }
     }
 
     /// All policies, in the order in which they are asked.
@@ -101,14 +111,13 @@ impl Decider {
 
     /// What would be answered to this question at this moment. Nothing can follow from it: only [`Decider::decide`] is written down.
     pub async fn rehearse(&self, question: &Question, now: Time) -> Vec<Answer> {
-        let brief = |settings| brief(question, now, settings);
         match &question.incident.owner {
-            Some(owner) => vec![self.ask_owner(owner, brief(owner.settings.clone())).await],
-            None => self.ask_all(question, brief).await,
+            Some(owner) => vec![self.ask_owner(owner, question, now).await],
+            None => self.ask_all(question, now).await,
         }
     }
 
-    async fn ask_all(&self, question: &Question, brief: impl Fn(serde_json::Value) -> Brief) -> Vec<Answer> {
+    async fn ask_all(&self, question: &Question, now: Time) -> Vec<Answer> {
         let first = question.incident.answers == 0;
         let mut answers = Vec::new();
         let mut taken = false;
@@ -120,7 +129,8 @@ impl Decider {
             if !asked || !policy.matchers.matches(&question.incident.alert.labels) {
                 continue;
             }
-            let answer = ask(policy, policy.mode, &**plugin, brief(policy.settings.clone())).await;
+            let brief = self.brief(question, now, policy, policy.settings.clone());
+            let answer = ask(policy, policy.mode, &**plugin, brief).await;
             taken |=
                 policy.mode.takes() && matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. }));
             answers.push(answer);
@@ -129,13 +139,13 @@ impl Decider {
     }
 
     /// What this policy alone would answer, whoever else there is. Nothing can follow from it.
-    pub async fn ask_alone(loaded: &Loaded, question: &Question, now: Time) -> Answer {
+    pub async fn ask_alone(&self, loaded: &Loaded, question: &Question, now: Time) -> Answer {
         let Loaded { policy, plugin } = loaded;
-        ask(policy, policy.mode, &**plugin, brief(question, now, policy.settings.clone())).await
+        ask(policy, policy.mode, &**plugin, self.brief(question, now, policy, policy.settings.clone())).await
     }
 
-    /// The owner answers with the plugin it had when it took the incident; the mode is that of today's file.
-    async fn ask_owner(&self, owner: &Owner, brief: Brief) -> Answer {
+    /// The owner answers with the plugin it had when it took the incident; the mode, and what it may look at, are those of today's file.
+    async fn ask_owner(&self, owner: &Owner, question: &Question, now: Time) -> Answer {
         let loaded = self.policy(&owner.policy).filter(|loaded| loaded.policy.mode.takes());
         let mode = loaded.map_or(Mode::Enforce, |loaded| loaded.policy.mode);
         let unanswered = |why: String| Answer {
@@ -154,10 +164,33 @@ impl Decider {
             return unanswered(why);
         };
         match self.plugin(&owner.plugin).await {
-            Ok(plugin) => ask(&loaded.policy, mode, &*plugin, brief).await,
+            Ok(plugin) => {
+                let brief = self.brief(question, now, &loaded.policy, owner.settings.clone());
+                ask(&loaded.policy, mode, &*plugin, brief).await
+            }
             Err(why) => {
                 unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy))
             }
+        }
+    }
+
+    /// All that a plugin is told about this question when it is asked for this policy.
+    fn brief(&self, question: &Question, now: Time, policy: &Policy, settings: serde_json::Value) -> Brief {
+        let Question { incident, trigger, targets } = question;
+        let lookups: Arc<dyn Lookups> = match &self.lookout {
+            Some(lookout) => lookout.through(policy, &incident.id, now),
+            None => Arc::new(lookup::Blind),
+        };
+        Brief {
+            id: incident.id.clone(),
+            alert: incident.alert.clone(),
+            first_seen: incident.opened_at,
+            trigger: *trigger,
+            attempts: incident.attempts.iter().map(told::attempt).collect(),
+            targets: targets.clone(),
+            settings,
+            now,
+            lookups,
         }
     }
 
@@ -173,21 +206,6 @@ impl Decider {
         let bytes = tokio::fs::read(self.kept.join(&name)).await.map_err(|error| error.to_string())?;
         let plugin = self.sandbox.load(&name, &bytes).await.map_err(|error| error.to_string())?;
         if plugin.digest() == digest { Ok(plugin) } else { Err(format!("{name} was altered")) }
-    }
-}
-
-fn brief(question: &Question, now: Time, settings: serde_json::Value) -> Brief {
-    let Question { incident, trigger, targets } = question;
-    Brief {
-        id: incident.id.clone(),
-        alert: incident.alert.clone(),
-        first_seen: incident.opened_at,
-        trigger: *trigger,
-        attempts: incident.attempts.iter().map(told::attempt).collect(),
-        targets: targets.clone(),
-        settings,
-        now,
-        lookups: Arc::new(lookup::Blind),
     }
 }
 

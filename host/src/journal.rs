@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::action::Target;
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
 use crate::incident::Incident;
@@ -192,6 +193,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Incidents that were opened before that position, the newest first, at most `limit`; only open ones if asked for.
     fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>>;
 
+    /// Incidents about this target that were opened at that time or later, the newest first, at most `limit`. An incident is about the
+    /// targets of its questions and of its actions ([`Event::about`](crate::incident::Event::about)).
+    fn about(&self, target: &Target, since: Time, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>>;
+
     /// How it is doing.
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>>;
 
@@ -352,6 +357,14 @@ impl Journal {
     /// [`JournalError::Unreadable`].
     pub async fn list(&self, before: u64, open_only: bool, limit: usize) -> Result<Vec<Opened>, JournalError> {
         self.store.list(before, open_only, limit).await
+    }
+
+    /// Incidents about this target that were opened at that time or later, the newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JournalError::Unreadable`].
+    pub async fn about(&self, target: &Target, since: Time, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        self.store.about(target, since, limit).await
     }
 
     /// How it is doing.

@@ -10,16 +10,20 @@ pub mod inventory;
 pub mod presence;
 pub mod probe;
 pub mod prometheus;
+pub mod promql;
 pub mod sight;
 pub mod targets;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
 use crate::action::{ContainerId, DockerHost, InventoryHost, Target};
 use crate::alert::Labels;
+use crate::clock::Time;
+use crate::incident::lookup::{LookupError, Sample};
 use crate::incident::{Diagnostics, Rule};
 use alertmanager::Hold;
 use docker::{Container, Engines, LookError};
@@ -52,6 +56,18 @@ pub trait Eyes: fmt::Debug + Send + Sync {
 
     /// What an action about this container may destroy, as far as it can be had within a few seconds.
     fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics>;
+
+    /// The last lines of what a container wrote, cleaned, oldest first.
+    fn log_tail<'a>(&'a self, container: &'a Container, lines: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>>;
+
+    /// Answers a query of a plugin, of which it is known that it is allowed, at this time: at most so many samples, within that time.
+    fn query<'a>(
+        &'a self,
+        promql: &'a str,
+        at: Time,
+        within: Duration,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>>;
 
     /// What this PromQL expression finds now, in words; `None` when it has no result.
     fn finds<'a>(&'a self, promql: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>>;
@@ -115,6 +131,26 @@ impl Eyes for World {
 
     fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics> {
         self.engines.diagnostics(&container.target.host, &container.id).boxed()
+    }
+
+    fn log_tail<'a>(&'a self, container: &'a Container, lines: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        self.engines.log_tail(container, lines).boxed()
+    }
+
+    fn query<'a>(
+        &'a self,
+        promql: &'a str,
+        at: Time,
+        within: Duration,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
+        match self.sources.prometheus.first() {
+            Some(prometheus) => prometheus.lookup(promql, at, within, most).boxed(),
+            None => {
+                let text = "there is no Prometheus to ask: add `prometheus: URL` to paramedic.yaml";
+                std::future::ready(Err(LookupError::Unavailable(text.to_owned()))).boxed()
+            }
+        }
     }
 
     fn finds<'a>(&'a self, promql: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {

@@ -17,6 +17,7 @@ use crate::authorise::{Authoriser, storm};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
+use crate::decide::lookup::live::Lookout;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded};
 use crate::execute::{Executor, Hands, RealHands};
@@ -148,7 +149,8 @@ impl Server {
             intake: Arc::clone(&intake),
             targets: config.targets.clone(),
             sight: poller.sight(),
-            decider: Decider::new(loaded, sandbox, kept),
+            decider: Decider::new(loaded, sandbox, kept)
+                .looking(Lookout { eyes: Arc::clone(&eyes), journal: Ok(journal.clone()) }),
             authoriser: authoriser(&config, &eyes),
             executor: Executor { journal: journal.clone(), eyes: Arc::clone(&eyes), hands },
             verifier: Verifier::new(sources.clone()),

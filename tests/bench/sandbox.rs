@@ -30,7 +30,7 @@ pub async fn measure() {
         sandbox.load(name, &bytes).await.unwrap()
     };
     let (plain, looks, guests) =
-        (load("restart_container.wasm").await, load("examples/looks.wasm").await, load("guests.wasm").await);
+        (load("restart_container.wasm").await, load("examples/looks_twice.wasm").await, load("guests.wasm").await);
     let brief = question(json!({}), Arc::new(Blind));
     row("one decision, fresh sandbox (restart-container)", &told(asked(&plain, &brief).await));
     let brief = question(json!({}), Arc::new(answers()));

@@ -11,6 +11,7 @@ use paramedic::authorise::storm::Told;
 use paramedic::authorise::{Authorised, Authoriser, Claim};
 use paramedic::clock::Time;
 use paramedic::hold::Holds;
+use paramedic::incident::lookup::{LookupError, Sample};
 use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Phase, Trigger};
 use paramedic::journal::{Append, Journal};
 use paramedic::look::alertmanager::Hold;
@@ -40,6 +41,7 @@ impl Eyes for Slow {
             Ok(Some(Container {
                 target: target.clone(),
                 id: id.parse().unwrap(),
+                image: String::new(),
                 state: "exited".to_owned(),
                 started_at: "2026-01-01T00:00:00Z".to_owned(),
                 started: None,
@@ -78,6 +80,12 @@ impl Eyes for Slow {
         std::future::ready(Diagnostics::default()).boxed()
     }
 
+    fn log_tail<'a>(&'a self, _: &'a Container, _: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        unreachable!("an authoriser does not ask that")
+    }
+    fn query<'a>(&'a self, _: &'a str, _: Time, _: Duration, _: usize) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
+        unreachable!("an authoriser does not ask that")
+    }
     fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
         std::future::ready(Ok(None)).boxed()
     }

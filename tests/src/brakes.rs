@@ -15,6 +15,7 @@ use paramedic::authorise::storm::Told;
 use paramedic::authorise::{Authorised, Authoriser, Claim, Stop};
 use paramedic::clock::Time;
 use paramedic::hold::Holds;
+use paramedic::incident::lookup::{LookupError, Sample};
 use paramedic::incident::{Answer, Decision, Diagnostics, Event, Incident, Mode, Rule, Trigger};
 use paramedic::journal::storm::Storm;
 use paramedic::journal::{Append, Appended, Away, Entry, Journal, JournalError, Listed, Opened, Spend, Store, Vitals};
@@ -32,10 +33,10 @@ const RACERS: usize = 8;
 
 /// Containers `c0`, `c1`, ... of one group, as they are said to be.
 #[derive(Debug, Default)]
-struct Town(Mutex<BTreeMap<String, (&'static str, Option<&'static str>)>>);
+pub(crate) struct Town(Mutex<BTreeMap<String, (&'static str, Option<&'static str>)>>);
 
 impl Town {
-    fn of(names: impl IntoIterator<Item = String>) -> Arc<Self> {
+    pub(crate) fn of(names: impl IntoIterator<Item = String>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(names.into_iter().map(|name| (name, ("running", None))).collect())))
     }
 
@@ -47,6 +48,7 @@ impl Town {
         let container = |(name, (state, health)): (&String, &(&str, Option<&str>))| Container {
             target: format!("local/{name}").parse().unwrap(),
             id: format!("{name}id").parse().unwrap(),
+            image: String::new(),
             state: (*state).to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             started: None,
@@ -88,6 +90,12 @@ impl Eyes for Town {
         std::future::ready(Ok(self.all().into_iter().map(|one| (one.target, one.labels)).collect())).boxed()
     }
     fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
+        unused()
+    }
+    fn log_tail<'a>(&'a self, _: &'a Container, _: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        unused()
+    }
+    fn query<'a>(&'a self, _: &'a str, _: Time, _: Duration, _: usize) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
         unused()
     }
     fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
@@ -195,6 +203,11 @@ impl Store for Scoped {
     fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
         unused()
     }
+    fn about(&self, target: &Target, since: Time, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let target = target.clone();
+        async move { self.journal.about(&target, since, limit).await }.boxed()
+    }
+
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         unused()
     }

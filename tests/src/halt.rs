@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use paramedic::action::{Action, Ending, Outcome};
+use paramedic::action::{Action, Ending, Outcome, Target};
 use paramedic::alert::{IncidentId, Key};
 use paramedic::authorise::Authorised;
 use paramedic::clock::Time;
@@ -67,6 +67,10 @@ impl Store for Sick {
     fn list(&self, _: u64, _: bool, _: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
         sick()
     }
+    fn about(&self, _: &Target, _: Time, _: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        sick()
+    }
+
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {
         sick()
     }

@@ -77,6 +77,9 @@ impl Setup {
         for plugin in ["restart-container", "run-playbook"] {
             std::fs::write(folder.join("plugins").join(format!("{plugin}.wasm")), component(plugin)).unwrap();
         }
+        if self.policy.contains("plugin: looks.wasm") {
+            std::fs::write(folder.join("plugins/looks.wasm"), component("looks")).unwrap();
+        }
         std::fs::write(folder.join("policies/10-heal.yaml"), &self.policy).unwrap();
         for (name, text) in &self.playbooks {
             std::fs::write(folder.join("playbooks").join(name), text).unwrap();

@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::components::component;
 
-fn sandbox() -> &'static Arc<Sandbox> {
+pub(crate) fn sandbox() -> &'static Arc<Sandbox> {
     static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
     SANDBOX.get_or_init(|| Sandbox::new(None).unwrap())
 }

@@ -6,7 +6,7 @@
 //! it is killed, not what the machine makes of it.
 
 mod check;
-mod dice;
+pub(crate) mod dice;
 mod senders;
 mod ward;
 

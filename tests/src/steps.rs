@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
-use paramedic::action::{Action, Outcome};
+use paramedic::action::{Action, Outcome, Target};
 use paramedic::alert::matchers::Matchers;
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
@@ -134,6 +134,11 @@ impl Store for Mortal {
 
     fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
         async move { self.journal.list(before, open_only, limit).await }.boxed()
+    }
+
+    fn about(&self, target: &Target, since: Time, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let target = target.clone();
+        async move { self.journal.about(&target, since, limit).await }.boxed()
     }
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {

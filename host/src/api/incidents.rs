@@ -113,8 +113,10 @@ pub(super) async fn story(journal: &Journal, id: &IncidentId, asked: &StoryAsked
     let (mut lines, mut told, mut bytes, mut next) = (Vec::new(), Vec::new(), 0, None);
     for mut entry in journal.read(id, asked.after, asked.limit).await? {
         // The token that reads here is the one of those who send alerts.
-        if let Event::Diagnosed { found, .. } = &mut entry.event {
-            *found = found.withheld();
+        match &mut entry.event {
+            Event::Diagnosed { found, .. } => *found = found.withheld(),
+            Event::Decided(answer) => answer.lookups.iter_mut().for_each(|looked| *looked = looked.withheld()),
+            _ => {}
         }
         let body = json!({
             "pos": entry.pos, "seq": entry.seq, "at": entry.at.to_string(), "version": entry.version, "event": entry.event, "hash": entry.hash,

@@ -15,6 +15,7 @@ use crate::alert::{Alert, IncidentId, Key, Via};
 use crate::authorise::{Authoriser, Claim, Stop};
 use crate::clock::Time;
 use crate::config::{self, Config};
+use crate::decide::lookup::live::Lookout;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded, Question};
 use crate::incident::{Answer, Decision, Event, Incident, Mode, Rule, TargetView, Trigger, timeline};
@@ -110,10 +111,11 @@ impl Ask {
         let files = policies.iter().map(|loaded| name(&loaded.file)).collect();
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
-        let decider = Decider::new(loaded, sandbox, config.data.join("plugins"));
         let eyes: Arc<dyn Eyes> = Arc::new(server::world(&config)?);
         let authoriser = server::authoriser(&config, &eyes);
         let journal = Journal::read_only(&config.data).map_err(|why| why.to_string());
+        let lookout = Lookout { eyes: Arc::clone(&eyes), journal: journal.clone() };
+        let decider = Decider::new(loaded, sandbox, config.data.join("plugins")).looking(lookout);
         let asker = Asker { config, files, decider, authoriser, eyes, journal };
         let mut replies = Vec::new();
         for alert in read_alerts(&self.alert)? {
@@ -233,7 +235,7 @@ impl Asker {
             one.change = Some(format!("the labels of the alert, or `match` in {}", one.file));
             return (one, false);
         }
-        let answer = Decider::ask_alone(loaded, question, now).await;
+        let answer = self.decider.ask_alone(loaded, question, now).await;
         let told = timeline::tell([(now, &Event::Decided(answer.clone()))]);
         one.decision = Some(answer.decision.as_ref().map_or("error", Decision::word));
         one.answer = told.into_iter().next().map(|line| line.text);

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 use serde_json::json as value;
 
 use super::output::{json, line, note};
 use super::{ConfigArg, End, Output};
 use crate::config;
+use crate::decide::Loaded;
 use crate::decide::sandbox::Sandbox;
 use crate::incident::Mode;
+use crate::incident::lookup::Lookup;
 use crate::look::docker::Engines;
 use crate::look::http::LookError;
 use crate::look::sight::Sources;
@@ -72,7 +75,7 @@ impl Check {
         if self.output == Output::Json {
             let policies: Vec<_> = loaded
                 .iter()
-                .map(|l| value!({ "name": l.policy.name, "mode": l.policy.mode, "plugin": l.policy.plugin.file, "sha256": l.plugin.digest() }))
+                .map(|l| value!({ "name": l.policy.name, "mode": l.policy.mode, "plugin": l.policy.plugin.file, "sha256": l.plugin.digest(), "lookups": lookups(l) }))
                 .collect();
             json(
                 &value!({ "ok": unreachable.is_empty() && wrong.is_empty(), "policies": policies, "unreachable": unreachable, "problems": wrong, "warnings": warnings }),
@@ -90,6 +93,7 @@ impl Check {
                     policy.policy.plugin.file,
                     policy.plugin.manifest().version
                 ));
+                lookups(policy).iter().for_each(|lookup| line(format!("    {}", lookup.told())));
             }
             if loaded.is_empty() {
                 note(format!(
@@ -116,6 +120,46 @@ impl Check {
         }
         Ok(End::Findings)
     }
+}
+
+/// One kind of lookup of one policy: both keys.
+#[derive(Serialize)]
+struct LookupKeys {
+    lookup: &'static str,
+    /// The plugin says that it may ask for it.
+    declared: bool,
+    /// What the policy grants.
+    granted: Vec<String>,
+}
+
+impl LookupKeys {
+    fn told(&self) -> String {
+        let (lookup, granted) = (self.lookup, clean(&self.granted.join(", "), 300));
+        match (self.declared, self.granted.is_empty()) {
+            (true, false) => format!("may look at {lookup}: {granted}"),
+            (true, true) => format!("asks for {lookup}, which nothing grants: answered access-denied ({})", wanted(lookup)),
+            (false, _) => format!("{lookup} is granted ({granted}), but the plugin never asks for it"),
+        }
+    }
+}
+
+/// The grant that would be missing.
+fn wanted(lookup: &str) -> &'static str {
+    match lookup {
+        "containers" => "`grants: {docker: {inspect: [...]}}` in the policy",
+        "containers.log-tail" => "`grants: {docker: {logs: [...]}}` in the policy",
+        "metrics" => "`grants: {metrics: [...]}` in the policy",
+        _ => "`grants: {history: [...]}` in the policy",
+    }
+}
+
+/// What a policy grants of lookups against what its plugin declares. A grant of logs alone is no oddity: it also keeps diagnostics.
+fn lookups(loaded: &Loaded) -> Vec<LookupKeys> {
+    let declared = &loaded.plugin.manifest().lookups;
+    let keys =
+        |lookup| LookupKeys { lookup, declared: declared.contains(&lookup), granted: loaded.policy.grants.lookups(lookup) };
+    let odd = |keys: &LookupKeys| keys.declared || (!keys.granted.is_empty() && keys.lookup != "containers.log-tail");
+    Lookup::WORDS.into_iter().map(keys).filter(odd).collect()
 }
 
 /// Expressions of `unless` that Prometheus refuses: they would hold for ever.

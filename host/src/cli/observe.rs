@@ -14,14 +14,16 @@ use crate::action::Proposal;
 use crate::alert::{Alert, IncidentId, Key};
 use crate::clock::{Time, print_duration};
 use crate::config;
+use crate::decide::lookup::live::Lookout;
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Decider, Loaded, Question};
 use crate::incident::{Decision, Event, Incident, TargetView, Trigger};
 use crate::look::alertmanager::{self, Alertmanager};
+use crate::look::docker::{self, Engines};
 use crate::look::http::BaseUrl;
 use crate::look::prometheus::{self, Prometheus};
 use crate::look::sight::Sources;
-use crate::look::targets;
+use crate::look::{World, targets};
 use crate::policy::Policy;
 use crate::receive::poll::{EVERY, Poller};
 use crate::server;
@@ -67,7 +69,8 @@ struct Finding {
 
 impl Observe {
     pub(super) async fn run(self) -> anyhow::Result<End> {
-        let poller = Poller::new(&self.sources()?, EVERY);
+        let sources = self.sources()?;
+        let poller = Poller::new(&sources, EVERY);
         let mut alerts: BTreeMap<Key, Alert> = BTreeMap::new();
         let mut reached = 0;
         for (who, _, listed) in poller.once().await {
@@ -82,7 +85,7 @@ impl Observe {
         if reached == 0 {
             bail!("nothing could be asked; is the address right, and does this machine reach it?");
         }
-        let decider = self.decider().await;
+        let decider = self.decider(&sources).await;
         let mut findings = Vec::new();
         for (key, alert) in alerts {
             findings.push(find(&decider, key, alert).await);
@@ -112,8 +115,8 @@ impl Observe {
     }
 
     /// The policies to try. Without any, alerts and targets are shown all the same.
-    async fn decider(&self) -> Option<Decider> {
-        let loaded = self.load().await;
+    async fn decider(&self, sources: &Sources) -> Option<Decider> {
+        let loaded = self.load(sources).await;
         match loaded {
             Ok(decider) => Some(decider),
             Err(error) => {
@@ -123,11 +126,15 @@ impl Observe {
         }
     }
 
-    async fn load(&self) -> anyhow::Result<Decider> {
+    /// Plugins can ask for metrics, as far as their policies grant it; no engine is asked here, and there is no journal.
+    async fn load(&self, sources: &Sources) -> anyhow::Result<Decider> {
         let policies = config::load_policies(&self.policies)?;
         let sandbox = Sandbox::new(None)?;
         let loaded = server::load(&sandbox, &self.plugins, policies, None).await?;
-        Ok(Decider::new(loaded, sandbox, PathBuf::new()))
+        let nowhere = docker::Settings { hosts: BTreeMap::new() };
+        let world = World { engines: Arc::new(Engines::connect(&nowhere)?), sources: sources.clone(), ansible: None };
+        let journal = Err("`paramedic observe` reads no journal".to_owned());
+        Ok(Decider::new(loaded, sandbox, PathBuf::new()).looking(Lookout { eyes: Arc::new(world), journal }))
     }
 }
 

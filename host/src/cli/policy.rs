@@ -1,6 +1,16 @@
-//! `paramedic policy inspect|bench`
+//! `paramedic policy ...`: the workbench of whoever writes policies.
 
-use std::path::PathBuf;
+mod build;
+mod cases;
+mod compare;
+mod dev;
+mod inspect;
+mod junit;
+mod new;
+mod project;
+mod test;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,28 +32,33 @@ const BENCH_EXAMPLES: &str = "Examples:
   paramedic policy bench target/plugins/restart-container.wasm
   paramedic policy bench target/plugins/restart-container.wasm -n 1000 --settings '{}' --output json";
 
-const INSPECT_EXAMPLES: &str = "Examples:
-  paramedic policy inspect target/plugins/restart-container.wasm
-  paramedic policy inspect target/plugins/restart-container.wasm --output json";
+const HELP: &str = "The loop of a policy's author:
+  paramedic policy new --lang rust heal-web    a project with a policy, cases and the SDK
+  paramedic policy build heal-web              heal-web/dist/heal-web.wasm
+  paramedic policy test heal-web               ask it every case of heal-web/cases
+  paramedic policy dev heal-web                both again whenever a file changes
+  paramedic policy inspect heal-web/dist/heal-web.wasm --policy policies/50-heal-web.yaml
+  paramedic ask --tree alert.json              what all policies would do about one alert
+  paramedic replay --plugin heal-web/dist/heal-web.wasm --since 30d
 
-/// Look into a policy plugin, or measure it
+docs/workbench.md tells the whole of it; docs/cookbook.md has policies that need no code.";
+
+/// Write, build, test, look into and measure policy plugins
 #[derive(Debug, Subcommand)]
+#[command(after_help = HELP)]
 pub enum PolicyCommand {
+    /// Begin a project: a policy with cases, its SDK and a README
+    New(new::New),
+    /// Build a project's plugin: dist/NAME.wasm
+    Build(build::Build),
+    /// Ask a plugin what its cases say, and show where it answers otherwise
+    Test(test::Test),
+    /// Build and test a project again whenever one of its files changes
+    Dev(dev::Dev),
     /// Say who a plugin is: what it declares, what it imports, its digest and its settings
-    Inspect(Inspect),
+    Inspect(inspect::Inspect),
     /// Measure how long one decision takes, with a fresh sandbox for each
     Bench(Bench),
-}
-
-/// Say who a plugin is
-#[derive(Args, Debug)]
-#[command(after_help = INSPECT_EXAMPLES)]
-pub struct Inspect {
-    /// The plugin's file
-    plugin: PathBuf,
-    /// For people or for programs
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
 }
 
 /// Measure how long one decision takes
@@ -66,41 +81,32 @@ pub struct Bench {
 impl PolicyCommand {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run().await,
+            Self::Test(test) => test.run().await,
+            Self::Dev(dev) => dev.run().await,
             Self::Inspect(inspect) => inspect.run().await,
             Self::Bench(bench) => bench.run().await,
         }
     }
 }
 
-async fn load(path: &PathBuf) -> anyhow::Result<Arc<Plugin>> {
+/// The plugin in this file; its compiled code is kept in the user's cache, since an author loads the same one again and again.
+async fn load(path: &Path) -> anyhow::Result<Arc<Plugin>> {
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(Sandbox::new(None)?.load(&path.display().to_string(), &bytes).await?)
+    let sandbox = match cache() {
+        // A cache that cannot be used only costs time.
+        Some(cache) => Sandbox::new(Some(&cache)).or_else(|_| Sandbox::new(None))?,
+        None => Sandbox::new(None)?,
+    };
+    Ok(sandbox.load(&path.display().to_string(), &bytes).await?)
 }
 
-impl Inspect {
-    async fn run(self) -> anyhow::Result<End> {
-        let plugin = load(&self.plugin).await?;
-        let manifest = plugin.manifest();
-        if self.output == Output::Json {
-            json(&value!({
-                "name": manifest.name, "version": manifest.version, "description": manifest.description, "sha256": plugin.digest(),
-                "actions": manifest.actions, "imports": plugin.imports(), "settings_schema": manifest.settings_schema, "bytes": plugin.size(),
-            }))?;
-            return Ok(End::Fine);
-        }
-        line(format!("{} {}: {}", manifest.name, manifest.version, manifest.description));
-        line(format!("  sha256   {}", plugin.digest()));
-        line(format!("  size     {} KiB", plugin.size() / 1024));
-        let actions: Vec<&str> = manifest.actions.iter().map(|kind| kind.word()).collect();
-        line(format!("  declares {}", if actions.is_empty() { "no action".to_owned() } else { actions.join(", ") }));
-        line("  imports");
-        plugin.imports().iter().for_each(|import| line(format!("    {import}")));
-        if let Some(schema) = &manifest.settings_schema {
-            line("  settings, as JSON Schema");
-            line(serde_json::to_string_pretty(schema)?);
-        }
-        Ok(End::Fine)
-    }
+/// Where compiled plugins of this user are kept.
+fn cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(folder.join("paramedic/compiled"))
 }
 
 impl Bench {

@@ -310,6 +310,7 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
         checks.wrong("settings", "settings have to be a mapping", "write `settings: {}` or leave the key out");
     }
     checks.length("limits.deadline", policy.limits.deadline, Duration::from_millis(1), Duration::from_secs(10));
+    checks.length("limits.lookups", policy.limits.lookups, Duration::from_millis(1), Duration::from_secs(60));
     checks.verify(&policy.verify);
     checks.unless(&policy.unless);
     checks.maintenance(&policy.maintenance);
@@ -356,11 +357,28 @@ fn is_variable(name: &str) -> bool {
 pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -> Vec<Problem> {
     let mut checks = Checks::of(source);
     let docker = &policy.grants.docker;
-    let grants = [("restart", &docker.restart), ("start", &docker.start), ("stop", &docker.stop), ("logs", &docker.logs)];
+    let grants = [
+        ("restart", &docker.restart),
+        ("start", &docker.start),
+        ("stop", &docker.stop),
+        ("logs", &docker.logs),
+        ("inspect", &docker.inspect),
+    ];
     for (verb, grants) in grants {
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
+    }
+    for (i, grant) in policy.grants.history.iter().enumerate() {
+        checks.docker_host(config, &format!("grants.history[{i}]"), grant.host());
+    }
+    if !policy.grants.metrics.is_empty() && config.prometheus.is_none() {
+        let hint = "add `prometheus: URL` to paramedic.yaml, or leave `metrics` out";
+        checks.wrong("grants.metrics", "there is no Prometheus to ask for these metrics", hint);
+    }
+    if policy.grants.metrics.len() > 1 && policy.grants.allows_every_query() {
+        let hint = "leave only \"*\", or leave it out";
+        checks.wrong("grants.metrics", "with \"*\" everything is granted, and what stands beside it says nothing", hint);
     }
     if matches!(policy.verify.probe, Some(Probe::Promql(_))) && config.prometheus.is_none() {
         let hint = "add `prometheus: URL` to paramedic.yaml, or probe with `http`";

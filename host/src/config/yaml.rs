@@ -158,6 +158,11 @@ impl Source {
         self.places.get(path)?.text.as_deref()
     }
 
+    /// The line of what stands at this path, counted from 1.
+    pub fn line(&self, path: &str) -> Option<usize> {
+        self.value_place(path).map(|place| place.line)
+    }
+
     /// Which file this is.
     pub fn file(&self) -> &Path {
         &self.file

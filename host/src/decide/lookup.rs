@@ -3,6 +3,8 @@
 //! The answers come from whoever implements [`Lookups`]: the world, or what was written down of it. Every question, also a refused one, is
 //! kept with its answer, so that the decision can be repeated. Time that is spent waiting for answers is not the plugin's own.
 
+pub mod live;
+
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,24 +109,19 @@ impl Guest {
     }
 
     fn admit(&self, lookup: &Lookup) -> Result<(), LookupError> {
-        if !self.declared.iter().any(|word| *word == lookup.word()) {
-            let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
-            return Err(LookupError::AccessDenied(text));
-        }
-        let bytes = match lookup {
-            Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
-            Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
-            Lookup::Metrics { query } => query.len(),
-        };
         if let Lookup::Containers { labels, .. } = lookup
             && labels.len() > MOST_LABELS
         {
             let text = format!("a question with {} labels; {MOST_LABELS} are allowed", labels.len());
             return Err(LookupError::LimitExceeded(text));
         }
-        if bytes > MOST_QUESTION_BYTES {
-            let text = format!("a question of {bytes} bytes; {MOST_QUESTION_BYTES} are allowed");
+        if size(lookup) > MOST_QUESTION_BYTES {
+            let text = format!("a question of {} bytes; {MOST_QUESTION_BYTES} are allowed", size(lookup));
             return Err(LookupError::LimitExceeded(text));
+        }
+        if !self.declared.iter().any(|word| *word == lookup.word()) {
+            let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
+            return Err(LookupError::AccessDenied(text));
         }
         Ok(())
     }
@@ -135,13 +132,17 @@ impl Record {
     /// The question stays as it was: it is by it that a replay finds the answer.
     fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
         let size = written_size(&answer);
-        let answer = if self.bytes.saturating_add(size) > MOST_BYTES {
-            let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
-            Err(LookupError::LimitExceeded(text))
-        } else {
-            self.bytes += size;
-            answer
+        let (answer, size) = match answer {
+            Ok(_) if self.bytes.saturating_add(size) > MOST_BYTES => {
+                let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
+                let refused = Err(LookupError::LimitExceeded(text));
+                let size = written_size(&refused);
+                (refused, size)
+            }
+            answer => (answer, size),
         };
+        // What is counted is what is recorded, so that a repetition counts the same.
+        self.bytes = self.bytes.saturating_add(size);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.looked.push(Looked { lookup, answer: answer.clone(), micros });
         answer
@@ -162,6 +163,15 @@ impl Future for Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Bytes of a question, as far as the plugin chose them.
+fn size(lookup: &Lookup) -> usize {
+    match lookup {
+        Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
+        Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
+        Lookup::Metrics { query } => query.len(),
     }
 }
 

@@ -22,7 +22,7 @@ use wasmtime::{
 };
 
 use super::guest::{Guest, MAX_HANDLES, TimeUp};
-pub use super::load::{PluginError, Problem};
+pub use super::load::{CONTRACT_VERSION, PluginError, Problem};
 pub use super::plugin::{Manifest, Plugin};
 pub use super::question::{Brief, Failure, Ruling};
 use super::slow::SlowLane;

@@ -534,6 +534,16 @@ impl Event {
             Self::Closed { .. } => "closed",
         }
     }
+
+    /// The targets that its incident is about, as far as this entry tells: those of a question, and that of an action.
+    pub fn about(&self) -> Vec<&Target> {
+        match self {
+            Self::Asked { targets, .. } => targets.iter().map(|view| &view.target).collect(),
+            Self::Intended { action, .. } => vec![action.target()],
+            _ => Vec::new(),
+        }
+    }
+
     /// What this entry, written at that time, does to its incident's timer: `None` leaves it, `Some(None)` clears it, and
     /// `Some(Some(due))` sets it. Timers are kept beside the entries and can be computed from them at any time, so the two
     /// cannot disagree.

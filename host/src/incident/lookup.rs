@@ -2,9 +2,16 @@
 //!
 //! With these a decision can be repeated exactly, since the answers are part of the question.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Time;
+use crate::clock::{Time, print_duration};
+use crate::telemetry::clean;
+
+/// Characters of a question that are shown to people.
+const SHOWN: usize = 200;
 
 /// One thing that can be looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +65,26 @@ impl Lookup {
     pub const WORDS: [&'static str; 4] = ["containers", "containers.log-tail", "metrics", "history"];
 }
 
+impl fmt::Display for Lookup {
+    /// For people: cleaned, and cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Containers { host, labels } => {
+                let labels = labels.iter().take(8).map(|(name, value)| format!("{}={}", clean(name, 60), clean(value, 60)));
+                let labels = labels.collect::<Vec<_>>().join(" ");
+                write!(f, "containers of {}", clean(host, SHOWN))?;
+                if labels.is_empty() { Ok(()) } else { write!(f, " with {labels}") }
+            }
+            Self::Container { target } => write!(f, "container {}", clean(target, SHOWN)),
+            Self::Log { target, lines } => write!(f, "the last {lines} lines of {}", clean(target, SHOWN)),
+            Self::Metrics { query } => write!(f, "metrics {}", clean(query, SHOWN)),
+            Self::History { target, within_ms } => {
+                write!(f, "incidents about {} within {}", clean(target, SHOWN), print_duration(Duration::from_millis(*within_ms)))
+            }
+        }
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -72,6 +99,20 @@ pub enum Found {
     Metrics(Vec<Sample>),
     /// To [`Lookup::History`], newest first.
     History(Vec<PastIncident>),
+}
+
+impl Found {
+    /// How much it is, for people.
+    pub fn amount(&self) -> String {
+        let (many, of) = match self {
+            Self::Container(_) => (1, "container"),
+            Self::Containers(all) => (all.len(), "container"),
+            Self::Log(lines) => (lines.len(), "line"),
+            Self::Metrics(samples) => (samples.len(), "sample"),
+            Self::History(incidents) => (incidents.len(), "incident"),
+        };
+        if many == 1 { format!("1 {of}") } else { format!("{many} {of}s") }
+    }
 }
 
 /// Why nothing was found. The text is one sentence.
@@ -108,6 +149,30 @@ pub struct Looked {
     /// How long the answer took.
     #[serde(default)]
     pub micros: u64,
+}
+
+impl Looked {
+    /// In one sentence for people: what was asked, how much was answered or why nothing, and how long it took.
+    pub fn told(&self) -> String {
+        let answer = match &self.answer {
+            Ok(found) => found.amount(),
+            Err(why) => clean(&why.to_string(), 600),
+        };
+        format!("looked at {}: {answer} ({:.1} ms)", self.lookup, Duration::from_micros(self.micros).as_secs_f64() * 1e3)
+    }
+
+    /// The same without what was answered, which may hold secrets: for readers who may not look for themselves.
+    #[must_use]
+    pub fn withheld(&self) -> Self {
+        let answer = self.answer.as_ref().map_err(Clone::clone).and_then(|found| {
+            let text = format!(
+                "{}, not shown here; `paramedic journal export` shows it to whoever may read the data folder",
+                found.amount()
+            );
+            Err(LookupError::Other(text))
+        });
+        Self { answer, ..self.clone() }
+    }
 }
 
 /// A container as a plugin is told of it.
@@ -221,6 +286,22 @@ mod float {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_lookup_is_told_in_one_clean_sentence_and_can_be_withheld() {
+        let mut looked = Looked {
+            lookup: Lookup::Metrics { query: "up == 0 # \u{1b}[2J\nsecond".to_owned() },
+            answer: Ok(Found::Log(vec!["password=secret".to_owned()])),
+            micros: 1_240,
+        };
+        assert_eq!(looked.told(), "looked at metrics up == 0 # \u{fffd} second: 1 line (1.2 ms)");
+        let withheld = serde_json::to_string(&looked.withheld()).unwrap();
+        assert!(withheld.contains("1 line, not shown here") && !withheld.contains("secret"), "{withheld}");
+        looked.lookup = Lookup::History { target: "local/web".to_owned(), within_ms: 3_600_000 };
+        looked.answer = Err(LookupError::AccessDenied("no grant".to_owned()));
+        assert_eq!(looked.told(), "looked at incidents about local/web within 1 h 0 min: access denied: no grant (1.2 ms)");
+        assert_eq!(looked.withheld(), looked);
+    }
 
     #[test]
     fn every_number_comes_back_as_it_was() {

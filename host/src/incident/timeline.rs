@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::lookup::Looked;
 use super::{Answer, Closing, Decision, Diagnostics, Event, Mode, Trigger, Verdict};
 use crate::action::Action;
 use crate::alert::{Alert, Status};
@@ -19,7 +20,7 @@ pub struct Line {
     pub kind: &'static str,
     /// What happened, in one sentence.
     pub text: String,
-    /// Further lines: what the plugin logged, the end of a playbook's output.
+    /// Further lines: what the plugin looked at and logged, the end of a playbook's output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
 }
@@ -171,7 +172,8 @@ pub fn explain(actions: &[Action]) -> Vec<String> {
 fn details(event: &Event) -> Vec<String> {
     match event {
         Event::Decided(answer) => {
-            answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS))).collect()
+            let log = answer.log.iter().map(|line| format!("{}: {}", clean(&line.level, 10), clean(&line.message, WORDS)));
+            answer.lookups.iter().map(Looked::told).chain(log).collect()
         }
         Event::Asked { ambiguous, .. } => ambiguous.iter().map(|text| format!("ambiguous: {}", clean(text, WORDS))).collect(),
         Event::ApprovalAsked { actions, .. } => explain(actions),

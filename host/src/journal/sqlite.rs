@@ -27,7 +27,9 @@ use rusqlite::ErrorCode;
 
 use super::storm::Storm;
 use super::{Append, Appended, Away, Draft, Entry, JournalError, Keep, Listed, Opened, Settings, Spend, Store, Vitals};
+use crate::action::Target;
 use crate::alert::{IncidentId, Key};
+use crate::clock::Time;
 
 pub use backup::backup;
 pub use compact::{Compacted, Pin, compact};
@@ -157,6 +159,11 @@ impl Store for Sqlite {
 
     fn list(&self, before: u64, open_only: bool, limit: usize) -> BoxFuture<'_, Result<Vec<Opened>, JournalError>> {
         self.reading(move |reader| reader.page(before, open_only, limit))
+    }
+
+    fn about(&self, target: &Target, since: Time, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let target = target.clone();
+        self.reading(move |reader| reader.about(&target, since, limit))
     }
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {

@@ -183,6 +183,14 @@ pub enum LookError {
         /// What was wrong with it.
         what: String,
     },
+    /// More text than is read.
+    #[error("{target}: its last lines are longer than {} MiB, which is not read: ask for fewer lines", most >> 20)]
+    LogTooLong {
+        /// The container.
+        target: Target,
+        /// What is read of it, in bytes.
+        most: usize,
+    },
     /// The engine has forgotten how a container ended (it remembers 256 events, and none after its own restart).
     #[error(
         "the engine no longer remembers how {target} ended: a person may have stopped it; see for yourself, then retry or start it"
@@ -200,6 +208,8 @@ pub struct Container {
     pub target: Target,
     /// Its full id.
     pub id: ContainerId,
+    /// The image's name, as it was given when the container was made.
+    pub image: String,
     /// The engine's word: `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
     pub state: String,
     /// When it was last started, exactly as the engine says it; year 1 if never.
@@ -399,7 +409,7 @@ impl Engines {
         let id: ContainerId = answer.id.unwrap_or_default().parse().map_err(strange)?;
         let ContainerState { status, started_at, finished_at, exit_code, oom_killed, error, health, .. } =
             answer.state.unwrap_or_default();
-        let ContainerConfig { labels, stop_timeout, .. } = answer.config.unwrap_or_default();
+        let ContainerConfig { labels, stop_timeout, image, .. } = answer.config.unwrap_or_default();
         let HostConfig { restart_policy, .. } = answer.host_config.unwrap_or_default();
         let labels: Labels = labels.unwrap_or_default().into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let started_at = clean(&started_at.unwrap_or_default(), 64);
@@ -408,6 +418,7 @@ impl Engines {
             protected: self.own.why_protected(&id, &name, &labels),
             target: Target { host: host.clone(), container: name },
             id,
+            image: clean(&image.unwrap_or_default(), 300),
             state: status.map(|status| status.to_string()).filter(|s| !s.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
             started: moment(&started_at),
             started_at,

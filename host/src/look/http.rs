@@ -61,10 +61,12 @@ pub enum LookError {
         text: String,
     },
     /// The answer does not end.
-    #[error("{who} answered with more than {} MiB, which is not read", MOST_BYTES >> 20)]
+    #[error("{who} answered with more than {} MiB, which is not read", most >> 20)]
     TooLarge {
         /// Whom.
         who: String,
+        /// What is read, in bytes.
+        most: usize,
     },
     /// The answer is not what its documentation promises.
     #[error("{who} answered something that is not understood ({what}): is the URL that of the right program?")]
@@ -197,7 +199,7 @@ impl Endpoint {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        self.ask(self.client.get(self.base.path(path)).query(query)).await
+        self.ask(self.client.get(self.base.path(path)).query(query), MOST_BYTES).await
     }
 
     /// Asks with `POST` and a form.
@@ -205,7 +207,15 @@ impl Endpoint {
     where
         T: DeserializeOwned + Send + 'static,
     {
-        self.ask(self.client.post(self.base.path(path)).form(form)).await
+        self.form_within(path, form, MOST_BYTES).await
+    }
+
+    /// The same, of whose answer at most so many bytes are read.
+    pub(super) async fn form_within<T>(&self, path: &[&str], form: &[(&str, &str)], most: usize) -> Result<T, LookError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        self.ask(self.client.post(self.base.path(path)).form(form), most).await
     }
 
     /// An answer that cannot be used.
@@ -213,7 +223,7 @@ impl Endpoint {
         LookError::Invalid { who: self.who.clone(), what: clean(&what.to_string(), 300) }
     }
 
-    async fn ask<T>(&self, request: RequestBuilder) -> Result<T, LookError>
+    async fn ask<T>(&self, request: RequestBuilder, most: usize) -> Result<T, LookError>
     where
         T: DeserializeOwned + Send + 'static,
     {
@@ -225,7 +235,7 @@ impl Endpoint {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        let body = self.body(response, MOST_BYTES).await?;
+        let body = self.body(response, most).await?;
         let parsed = if body.len() < PARSE_ASIDE_BYTES {
             serde_json::from_slice(&body)
         } else {
@@ -243,7 +253,7 @@ impl Endpoint {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(error))? {
             if body.len() + chunk.len() > most {
-                return Err(LookError::TooLarge { who: self.who.clone() });
+                return Err(LookError::TooLarge { who: self.who.clone(), most });
             }
             body.extend_from_slice(&chunk);
         }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use super::http::{BaseUrl, Endpoint, LookError};
 use crate::alert::{Alert, Family, Labels, Status};
 use crate::clock::{Time, parse_duration};
+use crate::incident::lookup::{LookupError, Sample as Looked};
 use crate::telemetry::clean;
 
 /// How long the external labels that were read are believed: Prometheus may be told to reload its configuration.
@@ -26,6 +27,11 @@ const EXTERNAL_LABELS_FOR: Duration = Duration::from_secs(60);
 const QUERY_TIMEOUT: &str = "4s";
 /// The most series of a query's answer that are wanted; older versions do not know the parameter.
 const QUERY_LIMIT: &str = "1000";
+
+/// The longest that Prometheus is given for a plugin's query, in milliseconds.
+const QUERY_WITHIN_MS: u128 = 4_500;
+/// The most that is read of the answer to a plugin's query.
+const MOST_LOOKUP_BYTES: usize = 4 << 20;
 
 /// How Prometheus is reached. In YAML a URL, or a map with the keys below.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -403,6 +409,32 @@ impl Prometheus {
         }
     }
 
+    /// Answers a plugin's query, already allowed, at this time: an instant vector or a scalar of at most `most` samples.
+    ///
+    /// # Errors
+    /// Why there is no answer, in the words of the contract.
+    pub async fn lookup(&self, promql: &str, at: Time, within: Duration, most: usize) -> Result<Vec<Looked>, LookupError> {
+        let (at, limit) = (at.to_string(), (most + 1).to_string());
+        // Its own deadline a little before ours, so that it stops working for nobody.
+        let within = format!("{}ms", within.as_millis().clamp(1, QUERY_WITHIN_MS));
+        let form = [("query", promql), ("time", at.as_str()), ("timeout", within.as_str()), ("limit", limit.as_str())];
+        let asked = self.endpoint.form_within::<Answer<QueryData>>(&["api", "v1", "query"], &form, MOST_LOOKUP_BYTES).await;
+        let QueryData { result_type, result } = asked.map_err(unanswered)?.data;
+        let invalid = |e: serde_json::Error| LookupError::Unavailable(self.endpoint.invalid(e).to_string());
+        let series = match result_type.as_str() {
+            "vector" => serde_json::from_value::<Vec<SeriesData>>(result).map_err(invalid)?,
+            "scalar" => vec![SeriesData { metric: Labels::new(), value: serde_json::from_value(result).map_err(invalid)? }],
+            other => {
+                let text = format!("the answer is a {}; an instant vector or a scalar can be told", clean(other, 20));
+                return Err(LookupError::Invalid(text));
+            }
+        };
+        if series.len() > most {
+            return Err(LookupError::LimitExceeded(format!("the answer has more than {most} samples: aggregate, or use topk")));
+        }
+        series.into_iter().map(looked).collect()
+    }
+
     fn samples(&self, data: QueryData) -> Result<Vec<Sample>, LookError> {
         let invalid = |e: serde_json::Error| self.endpoint.invalid(e);
         let series = match data.result_type.as_str() {
@@ -438,6 +470,27 @@ impl Prometheus {
         let query = [("match[]", selector), ("start", from.as_str()), ("end", to.as_str())];
         let answer: Answer<Option<Vec<String>>> = self.endpoint.get(&["api", "v1", "labels"], &query).await?;
         Ok(answer.data.unwrap_or_default())
+    }
+}
+
+/// One value of a lookup's answer.
+fn looked(series: SeriesData) -> Result<Looked, LookupError> {
+    let histogram = || LookupError::Invalid("the answer holds histograms: take a number out with histogram_quantile".to_owned());
+    let (at, text) = series.value.ok_or_else(histogram)?;
+    let value =
+        text.parse().map_err(|_| LookupError::Unavailable(format!("Prometheus told `{}` as a number", clean(&text, 40))))?;
+    let labels = series.metric.into_iter().collect();
+    Ok(Looked { labels, value, at: seconds_to_time(at) })
+}
+
+/// Why a query has no answer, in the words of the contract.
+fn unanswered(error: LookError) -> LookupError {
+    let text = clean(&error.to_string(), 600);
+    match error {
+        // It does not parse, or it cannot be evaluated, such as many series matched to many.
+        LookError::Refused { status, .. } if matches!(status.as_u16(), 400 | 422) => LookupError::Invalid(text),
+        LookError::TooLarge { .. } => LookupError::LimitExceeded(text),
+        _ => LookupError::Unavailable(text),
     }
 }
 

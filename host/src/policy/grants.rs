@@ -1,13 +1,19 @@
-//! Grants: what the operator allows a policy to do. Nothing granted means nothing allowed.
+//! Grants: what the operator allows a policy to do, and to look at. Nothing granted means nothing allowed.
 //!
 //! A grant names a Docker host exactly and a container by name, where `*` stands for any run of characters, or by one label.
 //! A playbook is granted by its name, the inventory hosts it may be limited to and the variables it may be given.
 //! Absent on purpose: wildcards for hosts and playbooks, and any grant that grows by itself.
 
+mod lookups;
+
+use std::fmt;
+
 use serde::Deserialize;
 
-use crate::action::{DockerHost, DockerVerb, InventoryHost, Target};
+use crate::action::{DockerHost, DockerVerb, InventoryHost, Kind, Target};
 use crate::alert::Labels;
+use crate::incident::lookup::Lookup;
+pub use lookups::{Metrics, Targets};
 
 /// All grants of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -17,6 +23,10 @@ pub struct Grants {
     pub docker: DockerGrants,
     /// Which playbooks may be run.
     pub ansible: Vec<PlaybookGrant>,
+    /// Which metrics may be asked for.
+    pub metrics: Vec<Metrics>,
+    /// The history of which targets may be read.
+    pub history: Vec<Targets>,
 }
 
 /// What may be done to which containers.
@@ -29,7 +39,10 @@ pub struct DockerGrants {
     pub start: Vec<Containers>,
     /// Stop these.
     pub stop: Vec<Containers>,
-    /// Keep the last lines of their logs, their state and what their health checks said, before something is done about them.
+    /// Look at these: state, health, labels.
+    pub inspect: Vec<Containers>,
+    /// Keep the last lines of their logs, their state and what their health checks said, before something is done about them; and let the
+    /// plugin read those lines.
     pub logs: Vec<Containers>,
 }
 
@@ -80,10 +93,35 @@ impl Containers {
 
     fn covers(&self, target: &Target, labels: &Labels) -> bool {
         match self {
-            Self::Named { host, pattern } => *host == target.host && fits(pattern, target.container.as_str()),
+            Self::Named { .. } => self.names(target),
             Self::Labelled { host, label, value } => *host == target.host && labels.get(label) == Some(value),
         }
     }
+
+    /// Covers it by its name alone, whatever labels it has.
+    fn names(&self, target: &Target) -> bool {
+        matches!(self, Self::Named { host, pattern } if *host == target.host && fits(pattern, target.container.as_str()))
+    }
+}
+
+impl fmt::Display for Containers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named { host, pattern } => write!(f, "{host}/{pattern}"),
+            Self::Labelled { host, label, value } => write!(f, "{host} with {}={}", label.escape_debug(), value.escape_debug()),
+        }
+    }
+}
+
+/// What the name of a container tells of whether it may be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glimpse {
+    /// It may.
+    Granted,
+    /// It may if it has a certain label.
+    ByLabel,
+    /// It may not.
+    Denied,
 }
 
 /// Does the text fit the pattern, in which `*` stands for any run of characters?
@@ -144,6 +182,70 @@ impl Grants {
         self.docker.logs.iter().any(|containers| containers.covers(target, labels))
     }
 
+    /// May this container, which has these labels, be looked at?
+    pub fn allows_inspect(&self, target: &Target, labels: &Labels) -> bool {
+        self.docker.inspect.iter().any(|containers| containers.covers(target, labels))
+    }
+
+    /// May any container of this Docker host be looked at?
+    pub fn inspects_host(&self, host: &DockerHost) -> bool {
+        self.docker.inspect.iter().any(|containers| containers.host() == host)
+    }
+
+    /// How far a lookup of this container is granted before anything is known of it but its name.
+    pub fn glimpse(&self, lookup: &Lookup, target: &Target) -> Glimpse {
+        let granted = if matches!(lookup, Lookup::Log { .. }) { &self.docker.logs } else { &self.docker.inspect };
+        if granted.iter().any(|containers| containers.names(target)) {
+            Glimpse::Granted
+        } else if granted.iter().any(|c| matches!(c, Containers::Labelled { host, .. } if *host == target.host)) {
+            Glimpse::ByLabel
+        } else {
+            Glimpse::Denied
+        }
+    }
+
+    /// Is every query granted, also one that is not understood?
+    pub fn allows_every_query(&self) -> bool {
+        lookups::every_query(&self.metrics)
+    }
+
+    /// May this metric be asked for?
+    pub fn allows_metric(&self, name: &str) -> bool {
+        lookups::metric(&self.metrics, name)
+    }
+
+    /// May the history of this target be read?
+    pub fn allows_history(&self, target: &Target) -> bool {
+        lookups::history(&self.history, target)
+    }
+
+    /// The words of everything of which something is granted: kinds of action and lookups.
+    pub fn words(&self) -> Vec<&'static str> {
+        let docker = &self.docker;
+        let actions = [
+            (Kind::DockerRestart, !docker.restart.is_empty()),
+            (Kind::DockerStart, !docker.start.is_empty()),
+            (Kind::DockerStop, !docker.stop.is_empty()),
+            (Kind::AnsiblePlaybook, !self.ansible.is_empty()),
+        ];
+        let actions = actions.into_iter().filter(|(_, granted)| *granted).map(|(kind, _)| kind.word());
+        actions.chain(Lookup::WORDS.into_iter().filter(|word| !self.lookups(word).is_empty())).collect()
+    }
+
+    /// What is granted of the lookups with this word ([`Lookup::WORDS`]), for people.
+    pub fn lookups(&self, word: &str) -> Vec<String> {
+        fn told<T: ToString>(granted: &[T]) -> Vec<String> {
+            granted.iter().map(ToString::to_string).collect()
+        }
+        match word {
+            "containers" => told(&self.docker.inspect),
+            "containers.log-tail" => told(&self.docker.logs),
+            "metrics" => told(&self.metrics),
+            "history" => told(&self.history),
+            _ => Vec::new(),
+        }
+    }
+
     /// The grant for this playbook on this host, if there is one.
     pub fn playbook(&self, name: &str, host: &InventoryHost) -> Option<&PlaybookGrant> {
         self.ansible.iter().find(|grant| grant.playbook == name && grant.hosts.contains(host))
@@ -161,7 +263,7 @@ impl<'de> Deserialize<'de> for Containers {
         struct Either;
         impl<'de> serde::de::Visitor<'de> for Either {
             type Value = Containers;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("`host/container` or `{host: ..., label: \"name=value\"}`")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Containers, E> {

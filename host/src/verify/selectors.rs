@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::alert::Labels;
 use crate::clock::parse_duration;
+use crate::look::promql::{label_name, quoted};
 
 /// The longest query that is looked at.
 const MOST_BYTES: usize = 64 << 10;
@@ -99,31 +100,6 @@ impl Selector {
         }
         text
     }
-}
-
-/// Since Prometheus 3 a label may have any name; others than the classic ones are quoted.
-fn label_name(name: &str) -> String {
-    let classic = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
-    if classic { name.to_owned() } else { quoted(name) }
-}
-
-/// A PromQL string that means exactly this text.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if c.is_control() => {
-                let _infallible = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// The selectors that a rule's query looks at now. Those that look back (`offset`) count only when there are no others, since

@@ -1,25 +1,45 @@
-//! What a good policy does at least: looks at the container and at a metric, and restarts what is down. Built with the SDK, and asked
-//! again and again for the figures of `make bench`.
+//! A plugin that looks at what its settings say, and declares all that can be looked at.
 
-use paramedic_policy::lookup::{LookupError, containers, metrics};
-use paramedic_policy::{Decision, Incident, Kind, Lookup, NoSettings, Proposal, policy};
-
-fn decide(incident: &Incident, _: &NoSettings) -> Result<Decision, LookupError> {
-    let [target] = incident.targets.as_slice() else { return Ok(Decision::escalate("it wants exactly one target")) };
-    let container = containers::inspect(&target.name)?;
-    let deploying = metrics::query(&format!("deploying{{container={}}} == 1", metrics::quote(target.container())))?;
-    Ok(if deploying.is_empty() && container.state.is_down() {
-        Decision::act(format!("{} is down", target.name), [Proposal::restart(&target.name)])
-    } else {
-        Decision::ignore(format!("{}: nothing to do", target.name))
-    })
+#[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({ world: "policy", path: "../../wit", pub_export_macro: true });
 }
 
-policy! {
-    name: "looks",
-    description: "Looks twice, then restarts what is down",
-    actions: [Kind::DockerRestart],
-    lookups: [Lookup::Containers, Lookup::Metrics],
-    settings: NoSettings,
-    decide: decide,
+#[path = "../src/look.rs"]
+mod look;
+
+use bindings::exports::paramedic::policy::{handler, lifecycle};
+use bindings::paramedic::policy::incident;
+
+struct Guest;
+
+impl handler::Guest for Guest {
+    fn decide() -> Result<handler::Decision, String> {
+        let settings: serde_json::Value = serde_json::from_str(&incident::settings()).map_err(|e| e.to_string())?;
+        look::look(&settings)
+    }
+}
+
+impl lifecycle::Guest for Guest {
+    fn check(_settings: String) -> Result<(), String> {
+        Ok(())
+    }
+    fn describe() -> lifecycle::Manifest {
+        lifecycle::Manifest {
+            name: "looks".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: "Looks at what its settings say".to_owned(),
+            actions: Vec::new(),
+            lookups: ["containers", "containers.log-tail", "metrics", "history"].map(str::to_owned).to_vec(),
+            settings_schema: r#"{"type": "object", "required": ["lookups"]}"#.to_owned(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+// An export is an `unsafe(export_name)` function.
+#[allow(unsafe_code)]
+mod exports {
+    use super::{Guest, bindings};
+    bindings::export!(Guest with_types_in bindings);
 }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod harm;
+mod look;
 mod looks;
 
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
@@ -22,6 +23,9 @@ impl handler::Guest for Guest {
         let settings: serde_json::Value = serde_json::from_str(&incident::settings()).map_err(|e| e.to_string())?;
         let todo = settings["do"].as_str().ok_or("settings need `do`; see the README of tests/guests")?;
         let (verb, rest) = todo.split_once(':').unwrap_or((todo, ""));
+        if verb == "look" && settings.get("lookups").is_some() {
+            return look::look(&settings);
+        }
         match answers::answer(verb, rest).or_else(|| looks::look(verb, rest).map(Ok)).or_else(|| harm::harm(verb, rest)) {
             Some(answer) => answer,
             None => Err(format!("no guest knows how to `{verb}`; see the README of tests/guests")),

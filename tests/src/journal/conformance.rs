@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use paramedic::incident::{Decision, Mode};
+use paramedic::action::{Action, DockerVerb, Target};
+use paramedic::incident::{Decision, Mode, TargetView};
 use paramedic::journal::entry;
 use paramedic::journal::storm::{Newcomer, Storm};
 
@@ -87,6 +88,10 @@ pub const CASES: &[Case] = &[
         run: |place| no_intent_passes_once_the_last_newcomer_is_written(place).boxed(),
     },
     Case { name: "a_share_counts_what_is_held_by_whomever", run: |place| a_share_counts_what_is_held_by_whomever(place).boxed() },
+    Case {
+        name: "incidents_about_a_target_are_found_the_newest_first",
+        run: |place| incidents_about_a_target_are_found_the_newest_first(place).boxed(),
+    },
     Case { name: "who_holds_a_lock_is_known", run: |place| who_holds_a_lock_is_known(place).boxed() },
 ];
 
@@ -508,6 +513,46 @@ async fn incidents_are_listed_page_by_page_the_newest_first(place: &dyn Place) {
     assert_eq!(names(first), [id("C", 1), id("B", 1)]);
     assert_eq!(names(journal.list(before, false, 2).await.unwrap()), [id("A", 1)]);
     assert_eq!(journal.vitals().await.unwrap().last, journal.tail(0, 100).await.unwrap().len() as u64);
+}
+
+async fn incidents_about_a_target_are_found_the_newest_first(place: &dyn Place) {
+    let journal = place.open();
+    opened(&journal, &["A", "B", "C", "D"]).await;
+    let (web, db): (Target, Target) = ("local/web".parse().unwrap(), "local/db".parse().unwrap());
+    let about = |target: &Target| TargetView { target: target.clone(), inventory_host: None, state: "exited".to_owned() };
+    let asked = |targets| Event::Asked { trigger: Trigger::Alert, targets, ambiguous: Vec::new() };
+    // Asked out of order, and twice: it is the opening that counts.
+    for (name, targets) in
+        [("C", vec![about(&web)]), ("A", vec![about(&web), about(&db)]), ("A", vec![about(&web)]), ("B", Vec::new())]
+    {
+        committed(&journal.append(Append::new(id(name, 1), None, vec![asked(targets)])).await.unwrap());
+    }
+    // What only an action was about.
+    let action = Action::Docker {
+        verb: DockerVerb::Restart,
+        target: db.clone(),
+        container: "abc".parse().unwrap(),
+        started_at: String::new(),
+        grace_seconds: None,
+    };
+    committed(
+        &journal.append(Append::new(id("D", 1), None, vec![Event::Intended { attempt: 1, intent: 1, action }])).await.unwrap(),
+    );
+    let long_ago = Time(0);
+    assert_eq!(journal.about(&web, long_ago, 9).await.unwrap(), [id("C", 1), id("A", 1)]);
+    assert_eq!(journal.about(&web, long_ago, 1).await.unwrap(), [id("C", 1)]);
+    assert_eq!(journal.about(&db, long_ago, 9).await.unwrap(), [id("D", 1), id("A", 1)]);
+    assert_eq!(journal.about(&"far/web".parse().unwrap(), long_ago, 9).await.unwrap(), []);
+    // Also when it is over, and after opening again; and not when it was opened before.
+    committed(&journal.append(Append::new(id("A", 1), None, vec![closed()])).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let (.., later) = committed(&journal.append(opening("E", 1)).await.unwrap());
+    committed(&journal.append(Append::new(id("E", 1), None, vec![asked(vec![about(&web)])])).await.unwrap());
+    drop(journal);
+    let journal = place.open();
+    assert_eq!(journal.about(&web, long_ago, 9).await.unwrap(), [id("E", 1), id("C", 1), id("A", 1)]);
+    assert_eq!(journal.about(&web, later, 9).await.unwrap(), [id("E", 1)]);
+    assert_eq!(journal.about(&web, later.plus(HOUR), 9).await.unwrap(), []);
 }
 
 async fn who_holds_a_lock_is_known(place: &dyn Place) {

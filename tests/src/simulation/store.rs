@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::journal::conformance;
 use futures_util::future::{BoxFuture, FutureExt};
+use paramedic::action::Target;
 use paramedic::alert::{IncidentId, Key};
 use paramedic::clock::Time;
 use paramedic::incident::Incident;
@@ -347,6 +348,15 @@ impl Store for Memory {
         let placed = wanted.map(|(id, story)| Opened { id: id.clone(), pos: disk.entries[story.entries[0]].pos });
         let list = placed.filter(|opened| opened.pos < before).take(limit).collect();
         std::future::ready(Ok(list)).boxed()
+    }
+
+    fn about(&self, target: &Target, since: Time, limit: usize) -> BoxFuture<'_, Result<Vec<IncidentId>, JournalError>> {
+        let (disk, target) = (self.disk(), target.clone());
+        let about =
+            |id: &&IncidentId| disk.stories[*id].entries.iter().any(|at| disk.entries[*at].event.about().contains(&&target));
+        let young = |id: &&IncidentId| disk.stories[*id].incident.opened_at >= since;
+        let found = disk.order.iter().rev().filter(young).filter(about).take(limit).cloned().collect();
+        std::future::ready(Ok(found)).boxed()
     }
 
     fn vitals(&self) -> BoxFuture<'_, Result<Vitals, JournalError>> {

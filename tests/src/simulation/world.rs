@@ -10,6 +10,7 @@ use paramedic::alert::{Alert, Family, Key, Labels, Status};
 use paramedic::clock::Time;
 use paramedic::execute::Hands;
 use paramedic::execute::docker::{Call, NotDone};
+use paramedic::incident::lookup::{LookupError, Sample};
 use paramedic::incident::{Diagnostics, Rule};
 use paramedic::journal::Append;
 use paramedic::look::alertmanager::Hold;
@@ -417,6 +418,12 @@ impl Eyes for World {
         .boxed()
     }
 
+    fn log_tail<'a>(&'a self, _: &'a Container, _: usize) -> BoxFuture<'a, Result<Vec<String>, LookError>> {
+        unreachable!("no policy of the simulation looks at anything")
+    }
+    fn query<'a>(&'a self, _: &'a str, _: Time, _: Duration, _: usize) -> BoxFuture<'a, Result<Vec<Sample>, LookupError>> {
+        unreachable!("no policy of the simulation looks at anything")
+    }
     fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
         let answer = if self.has(Trouble::PrometheusDown) {
             Err(http::LookError::TimedOut { who: "Prometheus".to_owned() })
@@ -453,6 +460,7 @@ impl World {
         Ok(Some(Container {
             target: target(number),
             id: service.id.parse().unwrap(),
+            image: String::new(),
             state: if service.down.is_some() { "exited" } else { "running" }.to_owned(),
             started_at: service.started.to_string(),
             started: Some(service.started),

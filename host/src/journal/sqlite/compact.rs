@@ -138,6 +138,7 @@ pub(super) fn remove_within(tx: &Transaction<'_>, before: Time, most: u64) -> ru
     )?
     .execute([to])?;
     tx.prepare_cached("delete from incident where opened <= ?1")?.execute([to])?;
+    tx.prepare_cached("delete from about where opened <= ?1")?.execute([to])?;
     tx.prepare_cached("delete from appended where append_id in (select append_id from entry where pos <= ?1)")?.execute([to])?;
     tx.prepare_cached(
         "update head set anchor = ?1, anchor_hash = (select hash from entry where pos = ?1), compacted_at = max(at, ?2)",

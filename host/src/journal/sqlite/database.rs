@@ -331,6 +331,9 @@ fn write_entries(tx: &Transaction<'_>, head: &mut Head, id: &str, draft: &Draft,
             draft.closes(),
         ))?;
     }
+    for (event, _) in draft.entries() {
+        schema::set_about(tx, id, event)?;
+    }
     Ok(seq)
 }
 

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 use super::schema::{Tables, tables};
 use super::{explain, folder, signed, unsigned};
+use crate::action::Target;
 use crate::alert::{IncidentId, Key};
 use crate::clock::Time;
 use crate::incident::Incident;
@@ -133,6 +134,26 @@ impl Reader {
     /// [`JournalError::Unreadable`].
     pub fn holders(&self, key: &str) -> Result<Vec<IncidentId>, JournalError> {
         self.ids("select incident from hold where k = ?1 order by incident", [key])
+    }
+
+    /// Incidents about this target that were opened at that time or later, the newest first, at most `limit`.
+    pub(super) fn about(&self, target: &Target, since: Time, limit: usize) -> Result<Vec<IncidentId>, JournalError> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut query = self.db.prepare_cached(
+                "select e.incident, e.at from about a join entry e on e.pos = a.opened where a.target = ?1 order by a.opened desc",
+            )?;
+            let mut rows = query.query([target.to_string()])?;
+            let mut found = Vec::new();
+            // Times never decrease, so the first older one ends the search.
+            while let Some(row) = rows.next()?.filter(|_| found.len() < limit) {
+                if row.get::<_, i64>(1)? < since.0 {
+                    break;
+                }
+                found.push(row.get(0)?);
+            }
+            Ok(found)
+        };
+        read().map_err(unreadable)?.iter().map(|id| parse_id(id)).collect()
     }
 
     /// The last storm among the newcomers of this key, over or not.

@@ -18,7 +18,7 @@ use crate::journal::JournalError;
 use crate::journal::entry::FIRST_HASH;
 
 /// Version of the tables, kept as `user_version`.
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 /// Marks a database as ours (`PARM`), kept as `application_id`.
 const APPLICATION: i64 = 0x5041_524d;
@@ -66,6 +66,12 @@ create table mark (k text not null, incident text not null, primary key (k, inci
 create index mark_of_incident on mark (incident);
 create table away (since integer not null, until integer not null) strict;
 alter table head add column alive_at integer not null default 0;
+";
+
+/// What version 4 adds: which incidents are about a target, by the position at which they were opened.
+const VERSION_4: &str = "
+create table about (target text not null, opened integer not null, primary key (target, opened)) strict, without rowid;
+create index about_by_opening on about (opened);
 ";
 
 /// Opens the database for its one writer.
@@ -140,7 +146,11 @@ pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), JournalErr
             tx.execute_batch(VERSION_2)?;
             rebuild_timers(&tx)?;
         }
-        tx.execute_batch(VERSION_3)?;
+        if from < 3 {
+            tx.execute_batch(VERSION_3)?;
+        }
+        tx.execute_batch(VERSION_4)?;
+        rebuild_about(&tx)?;
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         tx.commit()
     };
@@ -187,6 +197,31 @@ fn rebuild_timers(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         if let Some(timer) = serde_json::from_str::<Event>(&body).ok().and_then(|event| event.timer(Time(at))) {
             set_timer(tx, &incident, timer)?;
         }
+    }
+    Ok(())
+}
+
+/// Computes anew which incidents are about which targets.
+fn rebuild_about(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut told = tx.prepare(
+        "select i.id, e.body from entry e join incident i on i.id = e.incident where e.kind in ('asked', 'intended') order by e.pos",
+    )?;
+    let mut rows = told.query([])?;
+    while let Some(row) = rows.next()? {
+        let (incident, body): (String, String) = (row.get(0)?, row.get(1)?);
+        // What is not understood here is refused by who reads it.
+        if let Ok(event) = serde_json::from_str::<Event>(&body) {
+            set_about(tx, &incident, &event)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes down which targets an incident is about, as far as this entry of it tells.
+pub(super) fn set_about(db: &Connection, incident: &str, event: &Event) -> rusqlite::Result<()> {
+    for target in event.about() {
+        db.prepare_cached("insert or ignore into about (target, opened) select ?1, opened from incident where id = ?2")?
+            .execute((target.to_string(), incident))?;
     }
     Ok(())
 }

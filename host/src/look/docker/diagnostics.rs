@@ -3,12 +3,16 @@
 //! Everything is bounded, in time, lines and bytes, and cleaned: a log is written by strangers. What could not be had is said, and is no
 //! error: nobody waits for this longer than for one look. Absent on purpose: following a log, its beginning, and files in the container.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bollard::models::Health;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use tokio::time::timeout;
+
+use bollard::Docker;
+use bollard::errors::Error as EngineError;
 
 use super::{Container, Engines, LookError};
 use crate::action::{ContainerId, DockerHost};
@@ -44,6 +48,24 @@ impl Engines {
         found
     }
 
+    /// The last `lines` lines, of at most 1000 characters each, oldest first; `lines` is at most what a caller's own limit says.
+    ///
+    /// # Errors
+    /// Why they could not be had, or not all of them.
+    pub async fn log_tail(&self, container: &Container, lines: usize) -> Result<Vec<String>, LookError> {
+        let host = &container.target.host;
+        let client = self.client(host, WITHIN)?;
+        let mut tail = Tail::new(lines);
+        match timeout(WITHIN, pieces(&client, &container.id, lines, |piece| tail.push(piece))).await {
+            Ok(Ok(())) if tail.read > MOST_READ => {
+                Err(LookError::LogTooLong { target: container.target.clone(), most: MOST_READ })
+            }
+            Ok(Ok(())) => Ok(tail.lines()),
+            Ok(Err(error)) => Err(self.explain(host, WITHIN, error)),
+            Err(_) => Err(LookError::TooSlow { host: host.clone(), within: WITHIN }),
+        }
+    }
+
     async fn state(&self, host: &DockerHost, id: &ContainerId) -> Result<(String, Vec<String>), LookError> {
         let client = self.client(host, WITHIN)?;
         let answer = self.asked(host, client.inspect_container(id.as_str(), None)).await?;
@@ -58,25 +80,75 @@ impl Engines {
             Ok(client) => client,
             Err(error) => return (Vec::new(), Some(error.to_string())),
         };
-        let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&MOST_LINES.to_string()).build();
         let mut end = End::default();
-        let read = async {
-            let mut pieces = std::pin::pin!(client.logs(id.as_str(), Some(options)));
-            while let Some(piece) = pieces.next().await {
-                end.push(&piece?.into_bytes());
-                if end.read > MOST_READ {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let missing = match timeout(WITHIN, read).await {
+        let read = timeout(WITHIN, pieces(&client, id, MOST_LINES, |piece| end.push(piece))).await;
+        let missing = match read {
             Ok(Ok(())) if end.read > MOST_READ => Some(format!("its last lines are longer than {} MiB", MOST_READ >> 20)),
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(self.explain(host, WITHIN, error).to_string()),
             Err(_) => Some(format!("it did not end within {} s", WITHIN.as_secs())),
         };
         (end.lines(), missing)
+    }
+}
+
+/// The last lines of a log, piece by piece, until more than [`MOST_READ`] was read.
+async fn pieces(client: &Docker, id: &ContainerId, lines: usize, mut take: impl FnMut(&[u8]) + Send) -> Result<(), EngineError> {
+    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
+    let mut pieces = std::pin::pin!(client.logs(id.as_str(), Some(options)));
+    let mut read = 0;
+    while let Some(piece) = pieces.next().await {
+        let bytes = piece?.into_bytes();
+        read += bytes.len();
+        take(&bytes);
+        if read > MOST_READ {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whole lines of a text that comes in pieces, each cleaned and cut; the last so many.
+#[derive(Debug)]
+struct Tail {
+    most: usize,
+    lines: VecDeque<String>,
+    partial: Vec<u8>,
+    read: usize,
+}
+
+impl Tail {
+    fn new(most: usize) -> Self {
+        Self { most, lines: VecDeque::new(), partial: Vec::new(), read: 0 }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        self.read += piece.len();
+        for part in piece.split_inclusive(|byte| *byte == b'\n') {
+            // Enough to see that a line is longer than what is kept of it.
+            let room = (4 * LINE + 4).saturating_sub(self.partial.len());
+            self.partial.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.partial);
+        if self.lines.len() == self.most {
+            self.lines.pop_front();
+        }
+        if self.most > 0 {
+            self.lines.push_back(clean(String::from_utf8_lossy(&line).trim_end(), LINE));
+        }
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+        self.lines.into()
     }
 }
 
@@ -164,6 +236,24 @@ mod tests {
         let lines = long.lines();
         assert_eq!(lines.len(), 2, "what is left of the first is no line");
         assert!(lines[0].starts_with('y') && lines[0].chars().count() == LINE && lines[1] == "last");
+    }
+
+    #[test]
+    fn a_tail_has_the_last_lines_however_they_come() {
+        let mut tail = Tail::new(2);
+        for piece in ["one\ntw", "o\nthree", " and more\n", "fo", "ur"] {
+            tail.push(piece.as_bytes());
+        }
+        assert_eq!(tail.lines(), ["three and more", "four"]);
+        let mut long = Tail::new(3);
+        long.push("ä".repeat(100 << 10).as_bytes());
+        long.push(b"\n\x1b[31mred\x07\n");
+        let lines = long.lines();
+        assert!(lines.len() == 2 && lines[0].chars().count() == LINE && lines[0].ends_with('…'), "{lines:?}");
+        assert!(!lines[1].contains(['\u{1b}', '\u{7}']), "{lines:?}");
+        let mut none = Tail::new(0);
+        none.push(b"x\n");
+        assert_eq!(none.lines(), Vec::<String>::new());
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! `paramedic policy build`: finds the language's tools, runs them, and looks whether what came out is a plugin.
+//!
+//! The tools' own output is shown as it comes. What is missing is named with the command that installs it. Absent on purpose: installing
+//! tools for the whole machine; what a project needs for itself is put into its own folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use tokio::process::Command;
+
+use super::load;
+use super::project::{Language, Project};
+use crate::cli::End;
+use crate::cli::output::{line, note};
+use crate::clock::print_duration;
+
+/// How long the tools may take; the first build fetches and compiles what the SDK needs.
+const WITHIN: Duration = Duration::from_secs(15 * 60);
+const WASM: &str = "wasm32-wasip2";
+
+const EXAMPLES: &str = "Examples:
+  paramedic policy build
+  paramedic policy build heal-web";
+
+/// Build a project's plugin: dist/NAME.wasm
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Build {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    folder: PathBuf,
+}
+
+impl Build {
+    pub(super) async fn run(self) -> anyhow::Result<End> {
+        let begun = Instant::now();
+        let project = Project::open(&self.folder)?;
+        let file = build(&project).await?;
+        let plugin = load(&file).await.context("it was built, and is no plugin")?;
+        let manifest = plugin.manifest();
+        line(format!(
+            "{}: {} {}, {} KiB, built and loaded in {}",
+            file.display(),
+            manifest.name,
+            manifest.version,
+            plugin.size().div_ceil(1024),
+            print_duration(begun.elapsed())
+        ));
+        note(format!("next: paramedic policy test {}", self.folder.display()));
+        Ok(End::Fine)
+    }
+}
+
+/// Builds it; gives the plugin's file.
+pub(super) async fn build(project: &Project) -> anyhow::Result<PathBuf> {
+    let made = match project.language {
+        Language::Rust => rust(project).await?,
+    };
+    let plugin = project.plugin();
+    let dist = project.folder().join("dist");
+    std::fs::create_dir_all(&dist).with_context(|| format!("{} cannot be made", dist.display()))?;
+    // Whoever reads it meanwhile gets the old one or the new one.
+    let partial = dist.join(format!(".{}.part", project.name));
+    std::fs::copy(&made, &partial).with_context(|| format!("{} cannot be copied to {}", made.display(), partial.display()))?;
+    std::fs::rename(&partial, &plugin).with_context(|| format!("{} cannot be written", plugin.display()))?;
+    Ok(plugin)
+}
+
+async fn rust(project: &Project) -> anyhow::Result<PathBuf> {
+    let folder = project.folder();
+    let sysroot = output(folder, "rustc", &["--print", "sysroot"]).await.context("install Rust first: https://rustup.rs")?;
+    let library = Path::new(sysroot.trim()).join("lib/rustlib").join(WASM);
+    ensure!(
+        library.is_dir(),
+        "Rust is here, and cannot compile for {WASM} yet: run `rustup target add {WASM}` (without rustup: install the package of your distribution that has {})",
+        library.display()
+    );
+    let args = ["build", "--release", "--target", WASM, "--lib", "--message-format", "json-render-diagnostics"];
+    let said = output(folder, "cargo", &args).await.context("it does not compile; what the compiler said stands above")?;
+    artefact(&said, &project.name).with_context(|| {
+        format!("cargo has built no component of {}: Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", project.name)
+    })
+}
+
+/// The component among what cargo says it has made.
+fn artefact(said: &str, name: &str) -> Option<PathBuf> {
+    let of = |line: &str| -> Option<PathBuf> {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let ours = message["target"]["name"].as_str()?.replace('_', "-") == name;
+        let files = message["filenames"].as_array().filter(|_| ours)?;
+        files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+    };
+    said.lines().filter_map(of).next_back()
+}
+
+/// Runs a tool in a folder, its errors and progress shown as they come, and gives what it wrote to stdout.
+async fn output(folder: &Path, tool: &str, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(tool);
+    command.args(args).current_dir(folder).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let ran = tokio::time::timeout(WITHIN, command.output()).await;
+    let Ok(ran) = ran else { bail!("{tool} was ended: it took longer than {}", print_duration(WITHIN)) };
+    let ran = ran.with_context(|| format!("{tool} cannot be run"))?;
+    ensure!(ran.status.success(), "{tool} {} failed ({})", args.first().copied().unwrap_or_default(), ran.status);
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_component_is_found_wherever_cargo_has_put_it() {
+        let said = r#"{"reason":"compiler-artifact","target":{"name":"serde"},"filenames":["/x/libserde.rlib"]}
+not json
+{"reason":"compiler-artifact","target":{"name":"heal_web"},"filenames":["/t/release/heal_web.wasm"]}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(artefact(said, "heal-web"), Some(PathBuf::from("/t/release/heal_web.wasm")));
+        assert_eq!(artefact(said, "other"), None);
+    }
+}
