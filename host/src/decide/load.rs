@@ -24,6 +24,10 @@ use crate::telemetry::clean;
 const MAX_FILE_BYTES: usize = 64 << 20;
 /// Bytes of a component's header.
 const HEADER: usize = 8;
+/// The kind of section that holds a component in a component.
+const NESTED: u8 = 4;
+/// How deep components may lie in one another; toolchains make two.
+const MAX_NESTED: usize = 16;
 /// Names of forbidden imports that are shown.
 const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
@@ -78,6 +82,11 @@ pub enum Problem {
     /// The compiler takes too long.
     #[error("compiling it takes longer than {} s; make it smaller", COMPILE_WITHIN.as_secs())]
     TooSlow,
+    /// Others are being compiled, and do not end.
+    #[error(
+        "it was not compiled: other plugins have kept the compilers busy for {} s; take away the one that takes so long, restart Paramedic, and load it again", COMPILE_WITHIN.as_secs()
+    )]
+    CompilersBusy,
     /// It wants the outside world.
     #[error(
         "it imports {0}; a policy gets no {1}: remove what uses it, and take the time from `incident.now`, facts from `incident`"
@@ -164,14 +173,12 @@ impl Sandbox {
     }
 
     async fn compile(&self, bytes: &[u8]) -> Result<Component, Problem> {
-        let (engine, compilers, bytes) = (self.engine.clone(), self.compilers.clone(), bytes.to_vec());
-        let work = async move {
-            let permit = compilers.acquire_owned().await;
-            // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
-            let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
-            tokio::task::spawn_blocking(compile).await
-        };
-        match tokio::time::timeout(COMPILE_WITHIN, work).await {
+        let permit = tokio::time::timeout(COMPILE_WITHIN, self.compilers.clone().acquire_owned()).await;
+        let Ok(permit) = permit else { return Err(Problem::CompilersBusy) };
+        let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
+        // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
+        let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
+        match tokio::time::timeout(COMPILE_WITHIN, tokio::task::spawn_blocking(compile)).await {
             Err(_) => Err(Problem::TooSlow),
             Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
             Ok(Ok(Err(error))) => Err(not_compiled(&error)),
@@ -226,17 +233,40 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
 /// off in many ways, and none of them says so.
 fn whole(sections: &[u8]) -> Result<(), Problem> {
     let mut rest = sections;
-    while let [_kind, after @ ..] = rest {
-        let digits = after.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
-        let number = after.iter().take(digits + 1).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
-        let content = after.get(digits + 1..).and_then(|content| content.get(number..));
-        let Some(next) = content else {
+    while let [kind, after @ ..] = rest {
+        let (digits, number) = length(after);
+        let content = after.get(digits..).and_then(|content| content.get(..number));
+        let Some(content) = content else {
             let have = HEADER + sections.len();
-            return Err(Problem::Truncated { have, want: have - after.len() + digits + 1 + number });
+            return Err(Problem::Truncated { have, want: have - after.len() + digits + number });
         };
-        rest = next;
+        if *kind == NESTED && deeper_than(MAX_NESTED, content) {
+            return Err(Problem::DoesNotFit(format!("its components are nested more than {MAX_NESTED} deep")));
+        }
+        rest = &after[digits + number..];
     }
     Ok(())
+}
+
+/// Whether a component has others in it, and these others in them, beyond that depth: a compiler needs its stack for each.
+fn deeper_than(depth: usize, component: &[u8]) -> bool {
+    let Some(next) = depth.checked_sub(1) else { return true };
+    let mut rest = component.get(HEADER..).unwrap_or_default();
+    while let [kind, after @ ..] = rest {
+        let (digits, number) = length(after);
+        let Some(content) = after.get(digits..).and_then(|content| content.get(..number)) else { return false };
+        if *kind == NESTED && deeper_than(next, content) {
+            return true;
+        }
+        rest = &after[digits + number..];
+    }
+    false
+}
+
+/// A section's length, and how many bytes it is written in.
+fn length(bytes: &[u8]) -> (usize, usize) {
+    let digits = bytes.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4) + 1;
+    (digits, bytes.iter().take(digits).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f)))
 }
 
 fn check_imports(imports: &[String]) -> Result<(), Problem> {
