@@ -13,6 +13,7 @@ mod journal;
 mod observe;
 mod output;
 mod policy;
+mod replay;
 mod serve;
 mod verdict;
 
@@ -85,6 +86,8 @@ enum Command {
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Repeat past decisions: prove them, or try what another version would have decided; nothing follows from it
+    Replay(replay::Replay),
     /// Write, build, test, look into and measure policy plugins
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -162,6 +165,7 @@ impl Command {
             Self::Release(command) => command.run().await,
             Self::Holds(command) => command.run().await,
             Self::Journal(command) => command.run().await,
+            Self::Replay(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,
         }

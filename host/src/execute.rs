@@ -159,13 +159,8 @@ impl Executor {
         self.write(append).await
     }
 
-    /// The cooldown counts from the outcome, and an act that is over gives its locks back.
     async fn end(&self, incident: &Incident, intent: u32, action: &Action, outcome: Outcome) -> Result<(), JournalError> {
-        let event = Event::Ended { intent, outcome };
-        let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
-        append.stamp = vec![cooldown_key(action)];
-        give_back(incident, &event, &mut append);
-        self.write(append).await
+        self.write(ended(incident, intent, action, outcome)).await
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {
@@ -183,6 +178,15 @@ fn untouched(why: &str) -> Outcome {
 /// Name of a playbook's run folder and of the mark that its processes carry.
 fn run_id(incident: &Incident, intent: u32) -> String {
     format!("{}-{intent}", incident.id)
+}
+
+/// What is written when an action has ended: the cooldown counts from the outcome, and an act that is over gives its locks back.
+pub fn ended(incident: &Incident, intent: u32, action: &Action, outcome: Outcome) -> Append {
+    let event = Event::Ended { intent, outcome };
+    let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
+    append.stamp = vec![cooldown_key(action)];
+    give_back(incident, &event, &mut append);
+    append
 }
 
 /// The locks that are given back with this event: none while the act goes on; those of acting when it is over; all of them, those of

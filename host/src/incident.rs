@@ -16,7 +16,9 @@ use std::time::Duration;
 use crate::action::{Action, Ending, Outcome, Proposal};
 use crate::alert::{Alert, IncidentId, Status, Via};
 use crate::clock::Time;
-pub use event::{Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
+pub use event::{
+    Allowance, Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict,
+};
 pub use life::{Due, Step};
 
 /// How far one intent has come.

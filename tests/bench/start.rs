@@ -100,6 +100,7 @@ fn life(number: usize) -> Append {
         log: Vec::new(),
         lookups: Vec::new(),
         policy_file: String::new(),
+        limits: None,
         micros: 300,
     };
     let action: Action = serde_json::from_value(json!({ "docker": {

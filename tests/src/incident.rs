@@ -40,6 +40,7 @@ fn answered(mode: Mode, decision: Result<Decision, String>) -> Event {
         log: Vec::new(),
         lookups: Vec::new(),
         policy_file: String::new(),
+        limits: None,
         micros: 1,
     })
 }

@@ -29,6 +29,7 @@ mod monitors;
 mod notify;
 mod people;
 mod programs;
+mod replay;
 mod sandbox;
 mod seen;
 mod simulation;

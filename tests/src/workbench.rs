@@ -152,6 +152,7 @@ fn a_new_rust_project_builds_and_passes_in_two_more_commands() {
     let (code, out, err) = policy(folder.path(), &["build", "heal-web"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("heal-web/dist/heal-web.wasm: heal-web 0.1.0"), "{out}");
+    assert!(out.contains("  sha256   ") && out.contains("  imports  paramedic:policy/docker@1.0.0, "), "{out}");
     let (code, out, err) = policy(folder.path(), &["test", "heal-web"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("4 passed, 0 failed"), "{out}");
@@ -200,4 +201,83 @@ fn inspect_puts_what_is_asked_for_beside_what_is_granted() {
     std::fs::write(folder.path().join("heal.yaml"), "name: heal\nplugin: p.wasm\nsettings: {restarts: many}\n").unwrap();
     let (code, _, err) = policy(folder.path(), &["inspect", "p.wasm", "--policy", "heal.yaml"]);
     assert!(code == 2 && err.contains("the settings of policy heal do not fit it: /restarts"), "{err}");
+}
+
+#[test]
+fn what_is_no_plugins_file_is_told_apart_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("dist")).unwrap();
+    std::os::unix::fs::symlink("circle.wasm", at("circle.wasm")).unwrap();
+    std::os::unix::fs::symlink("gone.wasm", at("dangling.wasm")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("pipe.wasm")).status().unwrap().success());
+    std::fs::write(at("text.wasm"), "(component)").unwrap();
+    for (name, whole) in [
+        (
+            "dist",
+            "error: dist is a folder, and here a plugin's file is wanted: in a project it is dist/NAME.wasm, once `paramedic policy build` has made it\n",
+        ),
+        (
+            "circle.wasm",
+            "error: circle.wasm is a link that leads to itself; give the file itself: Too many levels of symbolic links (os error 40)\n",
+        ),
+        (
+            "dangling.wasm",
+            "error: dangling.wasm is a link to a file that is not there; build the plugin again: No such file or directory (os error 2)\n",
+        ),
+        (
+            "gone.wasm",
+            "error: gone.wasm is not there; look whether the path is right, or run `paramedic policy build` in the project's folder: No such file or directory (os error 2)\n",
+        ),
+        (
+            "pipe.wasm",
+            "error: pipe.wasm is neither a file nor a folder; give the .wasm file that `paramedic policy build` has written\n",
+        ),
+        (
+            "text.wasm",
+            "error: plugin text.wasm: this is text, not WebAssembly; give the .wasm file that `paramedic policy build` or your compiler has written\n",
+        ),
+    ] {
+        let (code, out, err) = policy(folder.path(), &["inspect", name]);
+        assert_eq!((code, out.as_str(), err.as_str()), (2, "", whole), "{name}");
+    }
+}
+
+#[test]
+fn bench_measures_time_instructions_and_memory() {
+    let cases = "cases:
+- name: acts
+  alert: {labels: {alertname: Down, container: web}}
+  targets: [{name: local/web, state: exited}]
+  expect: {decision: act}
+- name: calls a person
+  alert: {labels: {alertname: Down}}
+  expect: {decision: escalate}
+";
+    let folder = bench("restart-container", cases);
+    let measured = || {
+        let arguments = ["bench", "plugin.wasm", "--cases", "cases", "-n", "20", "--output", "json"];
+        let (code, out, err) = policy(folder.path(), &arguments);
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    let (one, other) = (measured(), measured());
+    assert_eq!((one["decisions"].as_u64(), one["questions"].as_u64()), (Some(20), Some(2)));
+    let number = |key: &str| one[key].as_f64().unwrap();
+    assert!(0.0 < number("p50_us") && number("p50_us") <= number("p90_us") && number("p90_us") <= number("p99_us"), "{one}");
+    assert!(number("p99_us") <= number("max_us") && number("memory_bytes") >= 65536.0, "{one}");
+    assert!(one["instructions"]["median"].as_u64().unwrap() > 1000, "{one}");
+    assert_eq!(one["instructions"], other["instructions"], "instructions are the same each time");
+
+    let (code, out, err) = policy(folder.path(), &["bench", "plugin.wasm", "-n", "5"]);
+    assert_eq!(code, 0, "{out}{err}");
+    for line in
+        ["5 decisions about one sample alert, each in a fresh sandbox", "time          p50 ", "instructions  ", "memory        "]
+    {
+        assert!(out.contains(line), "{line} is not in:\n{out}");
+    }
+    let (code, _, err) = policy(folder.path(), &["bench", "plugin.wasm", "-n", "5", "--settings", "{\"restarts\": \"x\"}"]);
+    assert!(code == 2 && err.contains("the sample's settings do not fit the plugin: /restarts"), "{err}");
+    let (code, _, err) = policy(folder.path(), &["bench", "plugin.wasm", "-n", "0"]);
+    assert!(code == 2 && err.contains("0 is not in 1..=10000000"), "{err}");
 }

@@ -96,7 +96,8 @@ pub(super) enum Over {
 
 /// Counts what all memories and tables of a sandbox use together; wasmtime's own limits are for each one alone.
 pub(super) struct Meter {
-    memory: usize,
+    /// Bytes that its memories have; they never shrink.
+    pub(super) memory: usize,
     max_memory: usize,
     table: usize,
     /// The limit that ended the call, if one did.

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
@@ -15,7 +16,7 @@ use super::guest::Guest;
 use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
-use super::{schema, wasi};
+use super::{schema, shapes, wasi};
 use crate::action::Kind;
 use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
@@ -35,7 +36,7 @@ const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// The contract that is spoken here; same major version, any minor one.
-const CONTRACT: &str = "paramedic:policy";
+pub(super) const CONTRACT: &str = "paramedic:policy";
 /// Its version.
 pub const CONTRACT_VERSION: &str = "1.0.0";
 
@@ -153,9 +154,10 @@ impl Sandbox {
         let component = self.compile(bytes).await?;
         let imports = self.check_interfaces(&component)?;
         check_size(&component)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)))?;
-        let pre = policy(pre)?;
-        let (manifest, schema) = read(self.describe(&pre).await?)?;
+        let told = |problem| in_words_of_the_contract(problem, &component, &self.engine);
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)));
+        let pre = pre.and_then(policy).map_err(told)?;
+        let (manifest, schema) = read(self.describe(&pre).await.map_err(told)?)?;
         let size = bytes.len();
         let plugin = Arc::new(Plugin {
             sandbox: self.clone(),
@@ -342,6 +344,14 @@ fn check_size(component: &Component) -> Result<(), Problem> {
     match parts.into_iter().find(|(wanted, most, _)| wanted > most) {
         Some((wanted, most, what)) => Err(Problem::DoesNotFit(format!("it wants {wanted} {what}, and {most} are allowed"))),
         None => Ok(()),
+    }
+}
+
+/// Which types differ, where it can be told; the engine's own words are for those who know its inside.
+fn in_words_of_the_contract(problem: Problem, component: &Component, engine: &Engine) -> Problem {
+    match problem {
+        Problem::WrongType(text) => shapes::difference(&component.component_type(), engine).unwrap_or(Problem::WrongType(text)),
+        other => other,
     }
 }
 

@@ -238,8 +238,13 @@ impl Recorded {
 impl Lookups for Recorded {
     fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = match self.answers.get(lookup) {
-            Some(answers) => {
+        // A question that was refused for its size is kept shortened.
+        let short = bounded(lookup.clone());
+        let refused = |answers: &&VecDeque<_>| matches!(answers.front(), Some(Err(LookupError::LimitExceeded(_))));
+        let found = self.answers.get(lookup).map(|answers| (lookup, answers));
+        let found = found.or_else(|| self.answers.get(&short).filter(refused).map(|answers| (&short, answers)));
+        let answer = match found {
+            Some((lookup, answers)) => {
                 let used = state.0.entry(lookup.clone()).or_default();
                 let at = (*used).min(answers.len().saturating_sub(1));
                 *used += 1;

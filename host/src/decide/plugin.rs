@@ -223,7 +223,7 @@ fn due(began: Instant, limits: &Limits, record: &Mutex<Record>) -> Instant {
     began + limits.deadline + record.waited + waiting + GRACE
 }
 
-async fn call(pre: &PolicyPre<Guest>, store: &mut Store<Guest>) -> Result<Said, Failure> {
+pub(super) async fn call(pre: &PolicyPre<Guest>, store: &mut Store<Guest>) -> Result<Said, Failure> {
     let policy = match pre.instantiate_async(&mut *store).await {
         Ok(policy) => policy,
         Err(error) => return Err(explain_start(&error, store.data())),

@@ -134,17 +134,19 @@ fn decided(answer: &Answer) -> String {
     let policy = clean(&answer.policy, 120);
     match &answer.decision {
         Err(why) => format!("{policy} could not decide{observing}: {}", clean(why, WORDS)),
-        Ok(decision) => {
-            let what = match decision {
-                Decision::Act { proposals, .. } => {
-                    let wanted: Vec<String> = proposals.iter().map(|proposal| clean(&proposal.to_string(), WORDS)).collect();
-                    format!("act: {}", wanted.join(", then "))
-                }
-                Decision::Wait { millis, .. } => format!("wait {}", print_duration(std::time::Duration::from_millis(*millis))),
-                other => other.word().to_owned(),
-            };
-            format!("{policy} says {what}{observing}: {}", clean(decision.reason(), WORDS))
+        Ok(decision) => format!("{policy} says {}{observing}: {}", what(decision), clean(decision.reason(), WORDS)),
+    }
+}
+
+/// What was decided, without the reason: `wait 30.0 s`, `act: docker.restart local/web`.
+pub fn what(decision: &Decision) -> String {
+    match decision {
+        Decision::Act { proposals, .. } => {
+            let wanted: Vec<String> = proposals.iter().map(|proposal| clean(&proposal.to_string(), WORDS)).collect();
+            format!("act: {}", wanted.join(", then "))
         }
+        Decision::Wait { millis, .. } => format!("wait {}", print_duration(std::time::Duration::from_millis(*millis))),
+        other => other.word().to_owned(),
     }
 }
 

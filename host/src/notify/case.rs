@@ -167,6 +167,7 @@ mod tests {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 0,
         })
     }

@@ -49,6 +49,8 @@ impl Build {
             plugin.size().div_ceil(1024),
             print_duration(begun.elapsed())
         ));
+        line(format!("  sha256   {}", plugin.digest()));
+        line(format!("  imports  {}", plugin.imports().join(", ")));
         note(format!("next: paramedic policy test {}", self.folder.display()));
         Ok(End::Fine)
     }
