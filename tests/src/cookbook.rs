@@ -77,7 +77,8 @@ fn every_policy_decides_what_its_cases_say() {
 #[test]
 fn a_policy_that_a_case_contradicts_is_shown() {
     let folder = kitchen();
-    let policy = std::fs::read_to_string(cookbook().join("01-web-down.yaml")).unwrap().replace("grace_seconds: 10", "grace_seconds: 11");
+    let policy =
+        std::fs::read_to_string(cookbook().join("01-web-down.yaml")).unwrap().replace("grace_seconds: 10", "grace_seconds: 11");
     std::fs::write(folder.path().join("changed.yaml"), policy).unwrap();
     let cases = cookbook().join("cases/01-web-down.yaml");
     let arguments = ["policy", "test", "plugins/rules.wasm", "--policy", "changed.yaml", "--cases", cases.to_str().unwrap()];
