@@ -2,31 +2,59 @@
 # whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugins images up demo demo-down test soak broken bench fmt lint deny
+.PHONY: help build plugins plugins-rust plugins-python plugins-js test-sdks images up demo demo-down test soak broken bench fmt lint deny
 
 # Every package under plugins/ but the SDKs is a plugin.
 PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
 WASM := --profile plugin --target wasm32-wasip2 $(addprefix -p ,$(PLUGINS))
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 build: ## build the server: target/release/paramedic
 	@stack/setup.sh tools
 	cargo build --release --locked -p paramedic
 
-plugins: ## build the plugins: target/plugins/*.wasm
+plugins: plugins-rust plugins-python plugins-js ## build all plugins: target/plugins/*.wasm
+
+plugins-rust: ## build the plugins written in Rust alone
 	@stack/setup.sh tools wasm
 	cargo build --locked $(WASM)
 	@mkdir -p target/plugins
 	@# Cargo names an artefact restart_container.wasm; policies name it like its folder.
 	@$(foreach p,$(PLUGINS),cp target/wasm32-wasip2/plugin/$(subst -,_,$(p)).wasm target/plugins/$(p).wasm;)
 
+# These take a while (Python half a minute), so that each is built only when it, its SDK or the contract changed.
+PYTHON_SDK := $(wildcard plugins/sdk-python/paramedic_policy/*.py) plugins/sdk-python/paramedic_component.py stack/python-tools.txt
+JS_SDK := $(wildcard plugins/sdk-js/*.js) plugins/sdk-js/build.mjs plugins/sdk-js/template/package-lock.json
+
+plugins-python: $(patsubst plugins/%/pyproject.toml,target/plugins/%.wasm,$(wildcard plugins/*/pyproject.toml)) ## build the plugins written in Python
+plugins-js: $(patsubst plugins/%/package.json,target/plugins/%.wasm,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))) ## build the plugins written in JavaScript
+
+define python-plugin
+target/plugins/$(1).wasm: $$(wildcard plugins/$(1)/src/*.py) $$(PYTHON_SDK) wit/policy.wit
+	@stack/setup.sh python-tools
+	stack/build-plugin.sh python plugins/$(1) $$@
+endef
+define js-plugin
+target/plugins/$(1).wasm: $$(wildcard plugins/$(1)/src/*) $$(JS_SDK) wit/policy.wit
+	@stack/setup.sh js-tools
+	stack/build-plugin.sh js plugins/$(1) $$@
+endef
+$(foreach p,$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)),$(eval $(call python-plugin,$(p))))
+$(foreach p,$(patsubst plugins/%/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))),$(eval $(call js-plugin,$(p))))
+
+test-sdks: ## the tests of the Python and JavaScript SDKs and plugins; no wasm needed
+	@stack/setup.sh js-tools
+	@for p in plugins/sdk-python $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)); do \
+	echo "$$p"; python3 -m unittest discover -q "$$p/tests" || exit 1; done
+	node --test plugins/sdk-js/tests $(addsuffix /tests,$(patsubst %/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))))
+
 images: ## build the images that the stack and the tests run beside Paramedic
 	@stack/setup.sh tools engine base-image secrets
 	stack/compose build nginx-demo blackbox prometheus alertmanager
 
-up: build plugins images ## start the stack with Paramedic in it
+up: build plugins-rust images ## start the stack with Paramedic in it
 	stack/compose build paramedic
 	stack/compose up -d
 	@stack/ready.sh
@@ -51,6 +79,8 @@ broken: build ## break each invariant on purpose and show the test that notices 
 bench: build plugins ## print the benchmark table
 	@stack/setup.sh tools engine base-image
 	cargo build --release --locked -p paramedic-tests --bin paramedic-bench
+	cargo build --locked --profile plugin --target wasm32-wasip2 -p guests
+	cargo build --locked --profile plugin --target wasm32-wasip2 -p guests --example looks
 	@tests/bench/bench.sh
 
 fmt: ## format the Rust code

@@ -58,6 +58,7 @@ fi
 
 check format cargo fmt --all --check
 check plugins make -s plugins
+check sdks make -s test-sdks
 check server make -s build
 check images make -s images
 # Those that keep both cores busy for minutes come alone: the others look at the time.

@@ -9,6 +9,7 @@
 #   base-image   the image debian:bookworm-slim              deny        cargo-deny
 #   ansible      ansible-playbook on this machine            secrets     the token of the stack's alert senders
 #   monitors     Prometheus and Alertmanager, for the tests
+#   python-tools componentize-py, in target/tools/python     js-tools    componentize-qjs, in target/tools/js (needs Node 18)
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -144,6 +145,31 @@ monitors() {
 
 wasm() { rustup_add target wasm32-wasip2; }
 
+# Debian's own Python takes no packages from elsewhere, so they go into an environment of their own.
+python-tools() {
+    local to=../target/tools/python wanted=python-tools.txt
+    cmp -s $wanted $to/installed.txt && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv
+    say "installing $(cat $wanted) into target/tools/python"
+    mkdir -p ../target/tools
+    python3 -m venv --clear $to && $to/bin/pip install -q -r $wanted \
+        || die "pip could not install $(cat $wanted); see its message above, and whether this machine reaches a package index"
+    cp $wanted $to/installed.txt
+}
+
+js-tools() {
+    local to=../target/tools/js from=../plugins/sdk-js/template
+    cmp -s $from/package-lock.json $to/installed.json && return
+    have npm || apt_install nodejs npm
+    [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || die "Node $(node --version) is too old: version 18 or newer is needed"
+    say "installing componentize-qjs into target/tools/js"
+    mkdir -p $to
+    # The template's name is no name for npm yet.
+    for file in package.json package-lock.json; do sed 's/{{name}}/tools/' $from/$file >$to/$file; done
+    (cd $to && npm ci --no-audit --no-fund --silent) || die "npm ci failed in target/tools/js; see its message above"
+    cp $from/package-lock.json $to/installed.json
+}
+
 components() {
     cargo fmt --version >/dev/null 2>&1 || rustup_add component rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup_add component clippy
@@ -178,7 +204,7 @@ secrets() {
 [ $# -gt 0 ] || { sed -n '2,/^set /s/^# \?//p' "$0"; exit 2; }
 for step in "$@"; do
     case $step in
-        tools | engine | base-image | ansible | monitors | wasm | components | deny | secrets) "$step" ;;
+        tools | engine | base-image | ansible | monitors | wasm | python-tools | js-tools | components | deny | secrets) "$step" ;;
         *) die "unknown step: $step; run stack/setup.sh without arguments for the list" ;;
     esac
 done

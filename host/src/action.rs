@@ -81,6 +81,72 @@ name!(
     "an inventory host"
 );
 
+/// The signals there are, without `SIG`.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
+    "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+/// Those that programs are only told something with; every other one ends or freezes what does not catch it.
+const TELLING: [&str; 8] = ["HUP", "USR1", "USR2", "CONT", "CHLD", "URG", "WINCH", "IO"];
+
+/// A signal by its name, `SIGHUP` (its place in the list above). Never a number, whose meaning hangs on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Signal(u8);
+
+impl Signal {
+    /// What a kill without a name sends.
+    pub const KILL: Self = Self(8);
+
+    /// May it end or freeze the program?
+    pub fn is_deadly(self) -> bool {
+        !TELLING.contains(&self.name())
+    }
+
+    fn name(self) -> &'static str {
+        SIGNALS.get(usize::from(self.0)).copied().unwrap_or("?")
+    }
+}
+
+impl FromStr for Signal {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("SIG").unwrap_or(text);
+        let known = SIGNALS.iter().position(|known| *known == name).and_then(|at| u8::try_from(at).ok());
+        known.map(Self).ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            let hint = crate::telemetry::did_you_mean(&name.to_uppercase(), &SIGNALS);
+            format!("`{}` is not the name of a signal{hint}: write a name such as SIGHUP, no number", shown.escape_debug())
+        })
+    }
+}
+
+impl TryFrom<String> for Signal {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Signal> for String {
+    fn from(signal: Signal) -> Self {
+        signal.to_string()
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SIG{}", self.name())
+    }
+}
+
+/// Can this be the tag of a playbook's task? Tags are joined by commas in an argument, so little is allowed.
+pub fn is_tag(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
 /// A container on a Docker host, written `local/nginx-demo`. Target's locks and brakes hang on this.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -345,7 +411,13 @@ impl fmt::Display for Proposal {
             Self::Docker { target, signal: Some(signal), .. } => {
                 write!(f, "{} {} to {}", self.kind(), signal.escape_debug(), target.escape_debug())
             }
-            Self::Silence { about, .. } => write!(f, "{} about {}", self.kind(), about.escape_debug()),
+            Self::Silence { about, .. } | Self::ExpireSilence { about, id: None } => {
+                write!(f, "{} about {}", self.kind(), about.escape_debug())
+            }
+            Self::Playbook { name, about, tags, check, .. } => {
+                let (name, about) = (name.escape_debug(), about.escape_debug());
+                write!(f, "{} {name} about {about}{}", self.kind(), manner(tags, *check))
+            }
             other => write!(f, "{} {} about {}", other.kind(), other.detail().escape_debug(), other.target().escape_debug()),
         }
     }
@@ -368,6 +440,9 @@ pub enum Action {
         /// Seconds it may take to stop; `None`: the container's own setting.
         #[serde(default)]
         grace_seconds: Option<u32>,
+        /// The signal of a `kill`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<Signal>,
     },
     /// Run a playbook.
     Playbook {
@@ -382,6 +457,39 @@ pub enum Action {
         /// Granted names and their JSON values.
         #[serde(default)]
         variables: BTreeMap<String, serde_json::Value>,
+        /// Only the tasks with one of these tags; empty: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tags: Vec<String>,
+        /// Only say what would be changed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        check: bool,
+    },
+    /// Silence alerts in Alertmanager.
+    Silence {
+        /// The target it is about.
+        about: Target,
+        /// All of them have to fit.
+        matchers: Vec<ProposedMatcher>,
+        /// For how long, in milliseconds.
+        millis: u64,
+        /// For people; bounded and cleaned.
+        comment: String,
+    },
+    /// End silences that the same policy made about that target.
+    ExpireSilence {
+        /// The target they are about.
+        about: Target,
+        /// Their ids, as Alertmanager listed them when it was authorised.
+        ids: Vec<String>,
+    },
+    /// Send a text to a channel.
+    Notify {
+        /// The target it is about.
+        about: Target,
+        /// The operator's name of the channel.
+        channel: String,
+        /// The text; bounded and cleaned.
+        text: String,
     },
 }
 
@@ -391,35 +499,72 @@ impl Action {
         match self {
             Self::Docker { verb, .. } => verb.kind(),
             Self::Playbook { .. } => Kind::AnsiblePlaybook,
+            Self::Silence { .. } => Kind::Silence,
+            Self::ExpireSilence { .. } => Kind::ExpireSilence,
+            Self::Notify { .. } => Kind::Notify,
         }
+    }
+
+    /// Can it change anything about its target? A check run cannot, nor can who only tells people more or less.
+    pub fn touches(&self) -> bool {
+        matches!(self, Self::Docker { .. } | Self::Playbook { check: false, .. })
     }
 
     /// The target whose lock and brakes it uses.
     pub fn target(&self) -> &Target {
         match self {
             Self::Docker { target, .. } => target,
-            Self::Playbook { about, .. } => about,
+            Self::Playbook { about, .. }
+            | Self::Silence { about, .. }
+            | Self::ExpireSilence { about, .. }
+            | Self::Notify { about, .. } => about,
+        }
+    }
+
+    /// What exactly, beside kind and target; as [`Proposal::detail`].
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Docker { signal, .. } => signal.map(|signal| signal.to_string()).unwrap_or_default(),
+            Self::Playbook { name, .. } => name.clone(),
+            Self::Silence { .. } => String::new(),
+            Self::ExpireSilence { ids, .. } => ids.join(", "),
+            Self::Notify { channel, .. } => channel.clone(),
         }
     }
 }
 
-impl Action {
-    /// What exactly, beside kind and target; as [`Proposal::detail`].
-    pub fn detail(&self) -> &str {
-        match self {
-            Self::Docker { .. } => "",
-            Self::Playbook { name, .. } => name,
-        }
+impl fmt::Display for ProposedMatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}\"{}\"", self.name, self.op, self.value)
     }
+}
+
+/// ` only the tags a, b`, ` (check only, nothing is changed)`: how a playbook is run, where that is not as usual.
+fn manner(tags: &[String], check: bool) -> String {
+    let tags = if tags.is_empty() { String::new() } else { format!(" with only the tags {}", tags.join(", ")) };
+    let check = if check { " (check only, nothing is changed)" } else { "" };
+    format!("{tags}{check}").escape_debug().to_string()
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Docker { target, container, .. } => {
-                write!(f, "{} {target} ({})", self.kind(), container.as_str().get(..12).unwrap_or(container.as_str()))
+            Self::Docker { target, container, signal, .. } => {
+                let short = container.as_str().get(..12).unwrap_or(container.as_str());
+                let signal = signal.map(|signal| format!("{signal} to ")).unwrap_or_default();
+                write!(f, "{} {signal}{target} ({short})", self.kind())
             }
-            Self::Playbook { name, about, host, .. } => write!(f, "{} {name} on {host} about {about}", self.kind()),
+            Self::Playbook { name, about, host, tags, check, .. } => {
+                write!(f, "{} {name} on {host} about {about}{}", self.kind(), manner(tags, *check))
+            }
+            Self::Silence { about, matchers, millis, .. } => {
+                let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+                let long = crate::clock::print_duration(std::time::Duration::from_millis(*millis));
+                write!(f, "{} of {{{}}} for {long} about {about}", self.kind(), matchers.join(",").escape_debug())
+            }
+            Self::ExpireSilence { about, ids } if ids.is_empty() => write!(f, "{} of nothing about {about}", self.kind()),
+            Self::ExpireSilence { about, ids } => write!(f, "{} {} about {about}", self.kind(), ids.join(", ").escape_debug()),
+            Self::Notify { about, channel, .. } => write!(f, "{} to {} about {about}", self.kind(), channel.escape_debug()),
         }
     }
 }

@@ -13,6 +13,7 @@ mod healthy;
 mod people;
 mod playbook;
 pub mod storm;
+mod telling;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,11 +22,11 @@ use std::time::Duration;
 use approval::Consent;
 use brakes::Full;
 
-use crate::action::{Action, DockerVerb, Kind, Proposal, Target};
+use crate::action::{Action, DockerVerb, Ending, Kind, Proposal, Signal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::hold::Holds;
-use crate::incident::{Attempt, Event, Incident, Rule};
+use crate::incident::{Attempt, Event, Incident, Progress, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
@@ -319,18 +320,20 @@ impl Authoriser {
             let message = format!("Docker host `{}` is not configured: add it under docker.hosts", target.host);
             return Err(no(Rule::UnknownHost, message));
         }
+        if matches!(proposal, Proposal::Silence { .. } | Proposal::ExpireSilence { .. } | Proposal::Notify { .. }) {
+            // Nothing is done to the container: it may be protected, gone, or on an engine that does not answer.
+            let action = telling::action(&*self.eyes, claim, target, proposal).await?;
+            return Ok(Checked { action, container: None, playbook: None });
+        }
         let container = self.container(&target).await?;
         let (action, playbook) = match proposal {
-            Proposal::Docker { verb, grace_seconds, .. } => {
-                let action = self.docker_action(claim, &target, container.as_ref(), *verb, *grace_seconds);
+            Proposal::Docker { verb, grace_seconds, signal, .. } => {
+                let how = (*verb, *grace_seconds, signal.as_deref());
+                let action = self.docker_action(claim, &target, container.as_ref(), how);
                 (action.map_err(|(rule, m)| no(rule, m))?, None)
             }
-            Proposal::Silence { .. } | Proposal::ExpireSilence { .. } | Proposal::Notify { .. } => {
-                let message = format!("policy {} has no grant for {}", claim.policy.name, proposal.kind());
-                return Err(no(Rule::NotGranted, message));
-            }
-            Proposal::Playbook { name, host, variables, .. } => {
-                let action = playbook::action(&*self.eyes, claim, &target, name, host.as_deref(), variables).await;
+            _ => {
+                let action = playbook::action(&*self.eyes, claim, &target, proposal).await;
                 let (action, file) = action.map_err(|stop| stop.into_stop(proposal))?;
                 (action, Some(file))
             }
@@ -346,17 +349,24 @@ impl Authoriser {
         claim: Claim<'_>,
         target: &Target,
         container: Option<&Container>,
-        verb: DockerVerb,
-        grace_seconds: Option<u32>,
+        (verb, grace_seconds, signal): (DockerVerb, Option<u32>, Option<&str>),
     ) -> Result<Action, (Rule, String)> {
+        let signal = match (verb, signal) {
+            (DockerVerb::Kill, None) => Some(Signal::KILL),
+            (DockerVerb::Kill, Some(name)) => Some(name.parse().map_err(|why| (Rule::InvalidProposal, why))?),
+            _ => None,
+        };
         let nothing = crate::alert::Labels::new();
         let labels = container.map_or(&nothing, |c| &c.labels);
-        if !claim.policy.grants.allows_docker(verb, target, labels) {
+        if !claim.policy.grants.allows_docker(verb, signal, target, labels) {
             let word = verb.kind().word().trim_start_matches("docker.");
-            let message = format!(
-                "policy {} has no grant to {word} {target}; to allow it: grants: {{docker: {{{word}: [\"{target}\"]}}}}",
-                claim.policy.name
-            );
+            let (what, grant) = match signal {
+                None => (word.to_owned(), format!("{word}: [\"{target}\"]")),
+                Some(signal) => (format!("send {signal} to"), format!("{word}: {{{signal}: [\"{target}\"]}}")),
+            };
+            let policy = &claim.policy.name;
+            let message =
+                format!("policy {policy} has no grant to {what} {target}; to allow it: grants: {{docker: {{{grant}}}}}");
             return Err((Rule::NotGranted, message));
         }
         let Some(container) = container else {
@@ -371,6 +381,7 @@ impl Authoriser {
             container: container.id.clone(),
             started_at: container.started_at.clone(),
             grace_seconds,
+            signal,
         })
     }
 
@@ -386,7 +397,9 @@ impl Authoriser {
     async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
         self.left_alone(claim)?;
         self.too_old(claim)?;
-        for container in wanted.iter().filter_map(|checked| checked.container.as_ref()) {
+        // What touches nothing is not done against anybody who stopped or started the target.
+        let touched = wanted.iter().filter(|checked| checked.action.touches());
+        for container in touched.filter_map(|checked| checked.container.as_ref()) {
             self.deliberately_stopped(claim, container).await?;
             recently_started(claim, container)?;
         }
@@ -417,7 +430,10 @@ impl Authoriser {
     }
 
     async fn deliberately_stopped(&self, claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
-        let ours = container.finished.is_some_and(|at| is_ours(claim.incident, &container.target, at));
+        let ours = match container.state.as_str() {
+            "paused" => paused_by(claim.incident, container),
+            _ => container.finished.is_some_and(|at| is_ours(claim.incident, &container.target, at)),
+        };
         if claim.policy.on_deliberate_stop == OnDeliberateStop::Heal || ours {
             return Ok(());
         }
@@ -500,6 +516,17 @@ fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop>
     }
     let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
     Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(settles) })
+}
+
+/// Was a pause the last thing that this incident did to the container? The engine does not remember when one was made.
+fn paused_by(incident: &Incident, container: &Container) -> bool {
+    let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
+    let done = intents.filter(|intent| matches!(&intent.progress, Progress::Ended(outcome) if outcome.ending != Ending::Failed));
+    let last = done.filter_map(|intent| match &intent.action {
+        Action::Docker { verb, container: id, started_at, .. } if *id == container.id => Some((*verb, started_at)),
+        _ => None,
+    });
+    last.last() == Some((DockerVerb::Pause, &container.started_at))
 }
 
 /// Did that happen to the target while an attempt of this incident was at work on it?

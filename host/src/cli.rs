@@ -14,6 +14,7 @@ mod observe;
 mod output;
 mod policy;
 mod reload;
+mod replay;
 mod serve;
 mod verdict;
 
@@ -88,7 +89,9 @@ enum Command {
     /// Follow, verify, export, back up or compact the journal
     #[command(subcommand)]
     Journal(journal::JournalCommand),
-    /// Look into a policy plugin, or measure it
+    /// Repeat past decisions: prove them, or try what another version would have decided; nothing follows from it
+    Replay(replay::Replay),
+    /// Write, build, test, look into and measure policy plugins
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     /// Send a test alert to a running server
@@ -166,6 +169,7 @@ impl Command {
             Self::Release(command) => command.run().await,
             Self::Holds(command) => command.run().await,
             Self::Journal(command) => command.run().await,
+            Self::Replay(command) => command.run().await,
             Self::Policy(command) => command.run().await,
             Self::Alert(command) => command.run().await,
         }

@@ -184,6 +184,14 @@ pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
     if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
 }
 
+/// Reads one policy.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_policy(file: &Path) -> Result<LoadedPolicy, ConfigError> {
+    Ok(read_policy(file).map(|(_, loaded)| loaded)?)
+}
+
 /// Reads `paramedic.yaml` and the policies it names, and checks that they fit together.
 ///
 /// # Errors

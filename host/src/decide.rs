@@ -9,9 +9,11 @@ mod bindings;
 mod guest;
 mod load;
 pub mod lookup;
+pub mod measure;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod shapes;
 pub mod told;
 mod wasi;
 
@@ -26,7 +28,7 @@ use sandbox::Sandbox;
 
 use crate::alert::Labels;
 use crate::clock::Time;
-use crate::incident::{Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
+use crate::incident::{Allowance, Answer, Decision, Incident, Mode, Owner, TargetView, Trigger};
 use crate::journal::Journalled;
 use crate::policy::{Limits, Policy};
 use crate::telemetry::clean;
@@ -155,6 +157,7 @@ impl Decider {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 0,
         };
         let Some(loaded) = loaded else {
@@ -174,22 +177,11 @@ impl Decider {
 
     /// All that a plugin is told about this question when it is asked for this policy.
     fn brief(&self, question: &Question, now: Time, policy: &Policy, settings: serde_json::Value) -> Brief {
-        let Question { incident, trigger, targets } = question;
         let lookups: Arc<dyn Lookups> = match &self.lookout {
-            Some(lookout) => lookout.through(policy, &incident.id, now),
+            Some(lookout) => lookout.through(policy, &question.incident.id, now),
             None => Arc::new(lookup::Blind),
         };
-        Brief {
-            id: incident.id.clone(),
-            alert: incident.alert.clone(),
-            first_seen: incident.opened_at,
-            trigger: *trigger,
-            attempts: incident.attempts.iter().map(told::attempt).collect(),
-            targets: targets.clone(),
-            settings,
-            now,
-            lookups,
-        }
+        brief(question, now, settings, lookups)
     }
 
     /// The plugin with that digest: one that is loaded, or one that was kept.
@@ -207,6 +199,22 @@ impl Decider {
     }
 }
 
+/// All that a plugin is told, of a question that was put at this moment.
+pub(crate) fn brief(question: &Question, now: Time, settings: serde_json::Value, lookups: Arc<dyn Lookups>) -> Brief {
+    let Question { incident, trigger, targets } = question;
+    Brief {
+        id: incident.id.clone(),
+        alert: incident.alert.clone(),
+        first_seen: incident.opened_at,
+        trigger: *trigger,
+        attempts: incident.attempts.iter().map(told::attempt).collect(),
+        targets: targets.clone(),
+        settings,
+        now,
+        lookups,
+    }
+}
+
 async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> Answer {
     let Limits { deadline, memory, lookups } = policy.limits.clone();
     let limits = sandbox::Limits { deadline, memory, lookups };
@@ -220,6 +228,12 @@ async fn ask(policy: &Policy, mode: Mode, plugin: &dyn Judge, brief: Brief) -> A
         log: ruling.log,
         lookups: ruling.lookups,
         policy_file: policy.digest.clone(),
+        limits: Some(allowance(&limits)),
         micros: ruling.micros,
     }
+}
+
+fn allowance(limits: &sandbox::Limits) -> Allowance {
+    let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    Allowance { deadline_ms: millis(limits.deadline), memory: limits.memory, lookups_ms: millis(limits.lookups) }
 }

@@ -4,6 +4,7 @@
 //! is on disk nobody knows whether it took place, and a server that finds such an intent at start looks and never
 //! repeats. Absent on purpose: deciding whether something should be done.
 
+pub mod alertmanager;
 pub mod ansible;
 pub mod docker;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::action::{Action, Ending, Outcome};
+use crate::action::{Action, Ending, Outcome, Target};
 use crate::authorise::Permit;
 use crate::clock::Time;
 use crate::incident::{Event, Incident, Phase};
@@ -22,6 +23,7 @@ use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::docker::Engines;
 use crate::look::{Eyes, inventory};
 use crate::policy::brakes::{ALL_KEY, cooldown_key, policy_key};
+use crate::telemetry::clean;
 
 /// The hands: all that ever changes the world goes through here, so that a simulated world can stand behind it.
 pub trait Hands: fmt::Debug + Send + Sync {
@@ -34,8 +36,44 @@ pub trait Hands: fmt::Debug + Send + Sync {
     /// Finds out how the run of this name ended, which was begun before this server started. Runs nothing.
     fn find_playbook<'a>(&'a self, run: &'a str, begun_at: Time) -> BoxFuture<'a, Outcome>;
 
+    /// Makes a silence. Gives its id.
+    fn silence<'a>(&'a self, _: alertmanager::Silence<'a>) -> BoxFuture<'a, Result<String, docker::NotDone>> {
+        std::future::ready(Err(alertmanager::unconfigured())).boxed()
+    }
+
+    /// Ends the silence of this id.
+    fn expire<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, Result<(), docker::NotDone>> {
+        std::future::ready(Err(alertmanager::unconfigured())).boxed()
+    }
+
+    /// Says something through a channel, once.
+    fn say<'a>(&'a self, said: Said<'a>) -> BoxFuture<'a, Outcome> {
+        std::future::ready(untouched(&format!("there is no channel {}", clean(said.channel, 80)))).boxed()
+    }
+
     /// Ends everything that belongs to the run of this name, for this reason, and says how far it had come. Runs nothing.
     fn end_playbook<'a>(&'a self, run: &'a str, why: &'a str) -> BoxFuture<'a, Outcome>;
+}
+
+/// What is said through a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// For which incident.
+    pub incident: &'a Incident,
+    /// Which intent of it: together they name the message.
+    pub intent: u32,
+    /// The target it is about.
+    pub about: &'a Target,
+    /// The operator's name of the channel.
+    pub channel: &'a str,
+    /// The text, cleaned and bounded.
+    pub text: &'a str,
+}
+
+/// Who knows the operator's channels. Implemented where people are told things (`notify`), which this room does not know.
+pub trait Voice: fmt::Debug + Send + Sync {
+    /// Says it once, within a deadline.
+    fn say<'a>(&'a self, said: Said<'a>) -> BoxFuture<'a, Outcome>;
 }
 
 /// The real hands: the operator's engines and `ansible-playbook`.
@@ -47,6 +85,10 @@ pub struct RealHands {
     pub ansible: Option<Arc<inventory::Settings>>,
     /// One folder per playbook run.
     pub runs: PathBuf,
+    /// Where silences are made, if anywhere.
+    pub silences: Option<alertmanager::Silences>,
+    /// The channels.
+    pub voice: Option<Arc<dyn Voice>>,
 }
 
 impl Hands for RealHands {
@@ -65,6 +107,27 @@ impl Hands for RealHands {
         match &self.ansible {
             Some(settings) => ansible::find_out(settings, &self.runs, run, begun_at).boxed(),
             None => std::future::ready(ansible::unconfigured()).boxed(),
+        }
+    }
+
+    fn silence<'a>(&'a self, silence: alertmanager::Silence<'a>) -> BoxFuture<'a, Result<String, docker::NotDone>> {
+        match &self.silences {
+            Some(silences) => silences.make(silence).boxed(),
+            None => std::future::ready(Err(alertmanager::unconfigured())).boxed(),
+        }
+    }
+
+    fn expire<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), docker::NotDone>> {
+        match &self.silences {
+            Some(silences) => silences.end(id).boxed(),
+            None => std::future::ready(Err(alertmanager::unconfigured())).boxed(),
+        }
+    }
+
+    fn say<'a>(&'a self, said: Said<'a>) -> BoxFuture<'a, Outcome> {
+        match &self.voice {
+            Some(voice) => voice.say(said),
+            None => std::future::ready(untouched("no channel is configured: add it under notify.webhooks")).boxed(),
         }
     }
 
@@ -111,7 +174,15 @@ impl Executor {
             }
             action @ Action::Playbook { .. } => {
                 let run = run_id(incident, permit.intent());
-                self.until_stopped(&run, self.hands.playbook(&run, action), stop).await
+                let outcome = self.until_stopped(&run, self.hands.playbook(&run, action), stop).await;
+                if outcome.ending == Ending::Interrupted { ansible::labelled(action, outcome) } else { outcome }
+            }
+            Action::Notify { about, channel, text } => {
+                let said = Said { incident, intent: permit.intent(), about, channel, text };
+                self.hands.say(said).await
+            }
+            action @ (Action::Silence { .. } | Action::ExpireSilence { .. }) => {
+                alertmanager::carry(&*self.eyes, &*self.hands, incident, permit.intent(), action).await
             }
         };
         self.end(incident, permit.intent(), permit.action(), outcome).await
@@ -142,7 +213,11 @@ impl Executor {
             Action::Docker { .. } => docker::find_out(&*self.eyes, action, begun_at).await,
             Action::Playbook { .. } => {
                 let run = run_id(incident, intent);
-                self.until_stopped(&run, self.hands.find_playbook(&run, begun_at), stop).await
+                ansible::labelled(action, self.until_stopped(&run, self.hands.find_playbook(&run, begun_at), stop).await)
+            }
+            Action::Notify { channel, .. } => untold(channel),
+            Action::Silence { .. } | Action::ExpireSilence { .. } => {
+                alertmanager::find_out(&*self.eyes, incident, intent, action, begun_at).await
             }
         };
         self.end(incident, intent, action, outcome).await
@@ -159,13 +234,8 @@ impl Executor {
         self.write(append).await
     }
 
-    /// The cooldown counts from the outcome, and an act that is over gives its locks back.
     async fn end(&self, incident: &Incident, intent: u32, action: &Action, outcome: Outcome) -> Result<(), JournalError> {
-        let event = Event::Ended { intent, outcome };
-        let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
-        append.stamp = vec![cooldown_key(action)];
-        give_back(incident, &event, &mut append);
-        self.write(append).await
+        self.write(ended(incident, intent, action, outcome)).await
     }
 
     async fn write(&self, append: Append) -> Result<(), JournalError> {
@@ -180,9 +250,24 @@ fn untouched(why: &str) -> Outcome {
     Outcome { ending: Ending::Failed, message: format!("nothing was done: {why}"), touched: false, output: Vec::new() }
 }
 
+/// A message leaves no trace that could be looked at, and it is never sent twice.
+fn untold(channel: &str) -> Outcome {
+    let message = format!("it cannot be told whether {} got the message; it is not sent again", clean(channel, 80));
+    Outcome { ending: Ending::Interrupted, message, touched: false, output: Vec::new() }
+}
+
 /// Name of a playbook's run folder and of the mark that its processes carry.
 fn run_id(incident: &Incident, intent: u32) -> String {
     format!("{}-{intent}", incident.id)
+}
+
+/// What is written when an action has ended: the cooldown counts from the outcome, and an act that is over gives its locks back.
+pub fn ended(incident: &Incident, intent: u32, action: &Action, outcome: Outcome) -> Append {
+    let event = Event::Ended { intent, outcome };
+    let mut append = Append::new(incident.id.clone(), None, vec![event.clone()]);
+    append.stamp = vec![cooldown_key(action)];
+    give_back(incident, &event, &mut append);
+    append
 }
 
 /// The locks that are given back with this event: none while the act goes on; those of acting when it is over; all of them, those of

@@ -493,21 +493,21 @@ fn started_target(incident: &Incident) -> Option<&Target> {
 }
 
 /// The policy that takes it by these answers, if it was nobody's: to do something about it, now or later, or to call a person.
-fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'a str> {
+pub(crate) fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'a str> {
     let takes = |decision: &Decision| !matches!(decision, Decision::Pass { .. } | Decision::Ignore { .. });
     let taken = answers.iter().find(|answer| answer.mode.takes() && answer.decision.as_ref().is_ok_and(takes));
     taken.filter(|_| incident.owner.is_none()).map(|answer| answer.policy.as_str())
 }
 
 /// The locks of the targets of all attempts.
-fn tried(incident: &Incident) -> Vec<String> {
+pub(crate) fn tried(incident: &Incident) -> Vec<String> {
     let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
     let begun = intents.filter(|intent| matches!(intent.progress, Progress::Ended(_)));
     begun.map(|intent| target_key(intent.action.target())).collect()
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.
-fn untaken(incident: &Incident, answers: &[Answer], decider: &Decider) -> Option<Event> {
+pub(crate) fn untaken(incident: &Incident, answers: &[Answer], decider: &Decider) -> Option<Event> {
     let may_act = || answers.iter().filter(|answer| answer.mode.takes());
     let taken = may_act().any(|answer| matches!(&answer.decision, Ok(decision) if !matches!(decision, Decision::Pass { .. })));
     if taken {

@@ -16,7 +16,9 @@ use std::time::Duration;
 use crate::action::{Action, Ending, Outcome, Proposal};
 use crate::alert::{Alert, IncidentId, Status, Via};
 use crate::clock::Time;
-pub use event::{Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict};
+pub use event::{
+    Allowance, Answer, Closing, Decision, Diagnostics, Event, LogLine, Mode, Owner, Rule, TargetView, Trigger, Verdict,
+};
 pub use life::{Due, Step};
 
 /// How far one intent has come.
@@ -73,9 +75,10 @@ impl Attempt {
         self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending == Ending::Interrupted))
     }
 
-    /// True when it failed in a way that leaves nothing to look at: nothing of it may have taken effect.
-    fn failed_cleanly(&self) -> bool {
-        !self.intents.iter().any(|i| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed || o.touched))
+    /// True when it leaves nothing to look at: nothing of it may have taken effect on the target. It failed cleanly, or only told people.
+    fn touched_nothing(&self) -> bool {
+        let took = |i: &Intent| matches!(&i.progress, Progress::Ended(o) if o.ending != Ending::Failed || o.touched);
+        !self.intents.iter().any(|intent| intent.action.touches() && took(intent))
     }
 }
 
@@ -331,7 +334,7 @@ impl Incident {
                     "{who}; nothing further is done, and `paramedic incident retry {} --reason ...` lets its policy go on",
                     self.id
                 )),
-                None if attempt.failed_cleanly() => Phase::Verified(Verdict::NotHealed),
+                None if attempt.touched_nothing() => Phase::Verified(Verdict::NotHealed),
                 None => Phase::Verifying(at),
             };
         }

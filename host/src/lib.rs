@@ -55,6 +55,9 @@ pub mod verify;
 pub mod healer;
 pub mod operate;
 
+// What was decided, decided again: nothing follows from it.
+pub mod replay;
+
 // What leaves the house to call people.
 pub mod notify;
 

@@ -25,7 +25,7 @@ use crate::alert::Labels;
 use crate::clock::Time;
 use crate::incident::lookup::{LookupError, Sample};
 use crate::incident::{Diagnostics, Rule};
-use alertmanager::Hold;
+use alertmanager::{Hold, Own};
 use docker::{Container, Engines, LookError};
 use sight::Sources;
 
@@ -74,6 +74,11 @@ pub trait Eyes: fmt::Debug + Send + Sync {
 
     /// Whether a person wants the alert with these labels left alone now.
     fn suppression<'a>(&'a self, labels: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>>;
+
+    /// Paramedic's own silences that Alertmanager has, ended ones too; `None` when there is no Alertmanager, or none that is asked.
+    fn silences(&self) -> BoxFuture<'_, Result<Option<Vec<Own>>, http::LookError>> {
+        std::future::ready(Ok(None)).boxed()
+    }
 
     /// Whether this playbook can be run with this profile on this host; gives the SHA-256 of its file, in hex.
     fn playbook<'a>(&'a self, name: &'a str, profile: &'a str, host: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>>;
@@ -179,6 +184,16 @@ impl Eyes for World {
                 }
             }
             unknown.map_or(Ok(None), Err)
+        }
+        .boxed()
+    }
+
+    fn silences(&self) -> BoxFuture<'_, Result<Option<Vec<Own>>, http::LookError>> {
+        async move {
+            match self.sources.alertmanager.first() {
+                Some(alertmanager) => alertmanager.own().await.map(Some),
+                None => Ok(None),
+            }
         }
         .boxed()
     }

@@ -7,6 +7,7 @@
 
 mod board;
 mod case;
+pub mod channels;
 mod cursor;
 mod keeper;
 mod message;

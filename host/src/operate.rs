@@ -570,6 +570,7 @@ fn after_cancel(incident: &Incident) -> String {
                 "{action}: all its processes are ended within 15 s, wherever they are in it: what it has changed stays changed; {then}"
             )
         }
+        Some(action) => format!("{action} is one short request that is finished, and nothing behind it is begun; {then}"),
         None => format!("what had not begun does not begin; {then}"),
     }
 }

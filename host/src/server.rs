@@ -25,6 +25,7 @@ use crate::config::LoadedPolicy;
 use crate::decide::Loaded;
 use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::Sandbox;
+use crate::execute::alertmanager::Silences;
 use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
 use crate::healer::Healer;
@@ -36,6 +37,7 @@ use crate::look::presence::Presence;
 use crate::look::sight::Sources;
 use crate::look::{Eyes, World};
 use crate::notify::Notify;
+use crate::notify::channels::Channels;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
@@ -71,6 +73,8 @@ impl Borders {
             engines: Arc::new(Engines::connect(&config.docker)?),
             ansible: config.ansible.clone().map(Arc::new),
             runs: config.data.join("runs"),
+            silences: config.alertmanager.as_ref().map(Silences::new).transpose()?,
+            voice: Some(Arc::new(Channels::of(&config.notify)?)),
         };
         Ok(Self { journal: Journal::with(&config.data, &config.journal)?, hands: Arc::new(hands) })
     }

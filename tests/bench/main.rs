@@ -1,12 +1,15 @@
-//! `make bench`, the part that is Rust: how fast alerts become durable, and how a server starts on a long history.
+//! `make bench`, the part that is Rust: what a decision costs, how fast alerts become durable, and how a server starts on a long history.
 //!
 //! Figures are printed and never asserted: they belong to the machine they were measured on. The load goes to 127.0.0.1, the
 //! data lies in a folder of its own that is removed in the end, and everything is bounded.
-//! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `intake`, `start` or `storm`.
+//! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `sandbox`,
+//! `intake`, `start`, `storm` or `replay`.
 //! Everything is written below the current folder, so that it is the disk that is meant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod intake;
+mod replay;
+mod sandbox;
 mod sender;
 mod server;
 mod start;
@@ -17,13 +20,16 @@ use std::path::PathBuf;
 #[tokio::main]
 async fn main() {
     let Some(binary) = std::env::args().nth(1) else {
-        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [intake|start|storm]");
+        println!("usage: paramedic-bench PATH-OF-PARAMEDIC [sandbox|intake|start|storm|replay]");
         std::process::exit(64);
     };
     let binary = PathBuf::from(binary).canonicalize().unwrap();
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(".").unwrap();
     let only = std::env::args().nth(2);
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if wanted("sandbox") {
+        sandbox::measure().await;
+    }
     if wanted("intake") {
         intake::measure(&binary, folder.path()).await;
     }
@@ -32,6 +38,9 @@ async fn main() {
     }
     if wanted("storm") {
         storm::measure(&binary, folder.path()).await;
+    }
+    if wanted("replay") {
+        replay::measure(&binary, folder.path()).await;
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn measure(binary: &Path, folder: &Path) {
 }
 
 /// Writes it; gives the number of entries.
-async fn history(data: &Path, closed: usize) -> u64 {
+pub(crate) async fn history(data: &Path, closed: usize) -> u64 {
     let journal = Journal::open(data).unwrap();
     let append = |number: usize| {
         let journal = journal.clone();
@@ -100,6 +100,7 @@ fn life(number: usize) -> Append {
         log: Vec::new(),
         lookups: Vec::new(),
         policy_file: String::new(),
+        limits: None,
         micros: 300,
     };
     let action: Action = serde_json::from_value(json!({ "docker": {

@@ -78,6 +78,8 @@ fn action(playbook: &str, host: &str, variables: Value) -> Action {
         host: host.parse().unwrap(),
         profile: "main".to_owned(),
         variables,
+        tags: Vec::new(),
+        check: false,
     }
 }
 
@@ -125,6 +127,40 @@ async fn a_playbook_for_all_touches_only_the_limited_host() {
         ]
     );
     assert!(world.path("web.txt").exists() && !world.path("db.txt").exists());
+}
+
+#[tokio::test]
+async fn a_check_run_changes_nothing_and_tags_choose_the_tasks() {
+    let world = World::new();
+    let of = |value: &str, only: &[&str], check_only: bool| match action(
+        "writes.yml",
+        "web",
+        json!({"value": value, "folder": world.folder.path()}),
+    ) {
+        Action::Playbook { name, about, host, profile, variables, .. } => {
+            let tags = only.iter().map(|tag| (*tag).to_owned()).collect();
+            Action::Playbook { name, about, host, profile, variables, tags, check: check_only }
+        }
+        other => other,
+    };
+    let run = |permit: &'static str, action: Action| {
+        let (settings, runs) = (&world.settings, world.runs());
+        async move { carry(settings, &runs, permit, &action).await }
+    };
+    let outcome = run("0123456789abcdef-1-1", of("v", &[], true)).await;
+    assert!(outcome.ending == Ending::Succeeded && !outcome.touched, "{outcome:?}");
+    assert!(
+        outcome.message.starts_with("check only, nothing was changed") && outcome.message.contains("changed=1"),
+        "{outcome:?}"
+    );
+    assert!(!world.path("web.txt").exists());
+    // No task has this tag: the run has nothing to do, and nothing is written.
+    let outcome = run("0123456789abcdef-1-2", of("v", &["none-such"], false)).await;
+    assert!(!world.path("web.txt").exists() && !outcome.message.contains("changed=1"), "{outcome:?}");
+    let outcome = run("0123456789abcdef-1-3", of("v", &["untagged"], false)).await;
+    assert!(outcome.ending == Ending::Succeeded && world.path("web.txt").exists(), "{outcome:?}");
+    let outcome = run("0123456789abcdef-1-4", of("v", &["a,b"], false)).await;
+    assert!(outcome.ending == Ending::Failed && outcome.message.contains("cannot be a tag"), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -159,6 +159,7 @@ impl Desk {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 1,
         }))
         .await;

@@ -350,6 +350,7 @@ impl Wish {
                 log: Vec::new(),
                 lookups: Vec::new(),
                 policy_file: String::new(),
+                limits: None,
                 micros: 1,
             }),
         ];

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use paramedic::action::{Action, ContainerName, DockerVerb, Ending, Outcome, Target};
+use paramedic::action::{Action, ContainerName, DockerVerb, Ending, Outcome, Signal, Target};
 use paramedic::clock::Time;
 use paramedic::execute::{RealHands, docker as execute};
 use paramedic::look::World;
@@ -24,7 +24,8 @@ async fn look(patient: &Patient) -> Container {
 /// What authorisation would make of it now.
 async fn authorised(verb: DockerVerb, patient: &Patient, grace_seconds: Option<u32>) -> Action {
     let Container { target, id, started_at, .. } = look(patient).await;
-    Action::Docker { verb, target, container: id, started_at, grace_seconds }
+    let signal = (verb == DockerVerb::Kill).then_some(Signal::KILL);
+    Action::Docker { verb, target, container: id, started_at, grace_seconds, signal }
 }
 
 fn world(engines: &Engines) -> World {
@@ -32,7 +33,7 @@ fn world(engines: &Engines) -> World {
 }
 
 async fn carry(engines: &Engines, action: &Action, deadline: Duration) -> Outcome {
-    let hands = RealHands { engines: Arc::new(engines.clone()), ansible: None, runs: "runs".into() };
+    let hands = RealHands { engines: Arc::new(engines.clone()), ansible: None, runs: "runs".into(), silences: None, voice: None };
     execute::carry(&world(engines), &hands, action, deadline).await
 }
 
@@ -211,6 +212,35 @@ async fn a_deadline_shorter_than_the_grace_ends_in_timed_out_and_is_looked_up() 
     // The engine carries on, and finding out waits for it.
     assert_begins(&find_out(&engines(), &action, begun.1).await, Ending::Interrupted, "it took place");
     assert!(begun.0.elapsed() > Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn freezes_lets_go_on_and_signals_and_finds_out_what_took_place() {
+    let (patient, begun) = (Patient::run(&[], &["wait"]), Time::now());
+    let pause = authorised(DockerVerb::Pause, &patient, None).await;
+    assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Succeeded, &["was paused in", "paused since"]);
+    assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Failed, &["docker.pause", "paused"]);
+    assert_begins(&find_out(&engines(), &pause, begun).await, Ending::Interrupted, "it took place");
+    let unpause = authorised(DockerVerb::Unpause, &patient, None).await;
+    let (long_ago, no) = (begun.minus(Duration::from_secs(60)), "it did not take place");
+    assert_begins(&find_out(&engines(), &unpause, long_ago).await, Ending::Interrupted, no);
+    assert_says(&carry(&engines(), &unpause, DEADLINE).await, Ending::Succeeded, &["was let go on in", "running since"]);
+    assert_begins(&find_out(&engines(), &unpause, begun).await, Ending::Interrupted, "it took place");
+    assert_says(&carry(&engines(), &unpause, DEADLINE).await, Ending::Failed, &["docker.unpause", "not paused"]);
+    let with = |name: &str, action: &Action| match action.clone() {
+        Action::Docker { verb, target, container, started_at, grace_seconds, .. } => {
+            let signal = Some(name.parse().unwrap());
+            Action::Docker { verb, target, container, started_at, grace_seconds, signal }
+        }
+        other => other,
+    };
+    let kill = authorised(DockerVerb::Kill, &patient, None).await;
+    let winch = with("WINCH", &kill);
+    assert_says(&carry(&engines(), &winch, DEADLINE).await, Ending::Succeeded, &["was sent SIGWINCH", "running"]);
+    assert_begins(&find_out(&engines(), &winch, long_ago).await, Ending::Interrupted, "it cannot be told whether SIGWINCH");
+    assert_begins(&find_out(&engines(), &kill, long_ago).await, Ending::Interrupted, no);
+    assert_says(&carry(&engines(), &kill, DEADLINE).await, Ending::Succeeded, &["was sent SIGKILL"]);
+    assert_begins(&find_out(&engines(), &kill, begun).await, Ending::Interrupted, "it took place");
 }
 
 #[tokio::test]
@@ -420,7 +450,8 @@ async fn a_connection_that_breaks_in_the_middle_is_looked_up() {
     );
     let engines = engines_at(&socket);
     let Container { target, id, started_at, .. } = engines.container(&"far/web".parse().unwrap()).await.unwrap().unwrap();
-    let action = Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None };
+    let action =
+        Action::Docker { verb: DockerVerb::Restart, target, container: id, started_at, grace_seconds: None, signal: None };
     let outcome = carry(&engines, &action, DEADLINE).await;
     assert_says(&outcome, Ending::TimedOut, &["the connection broke", "it did not take place", "may still carry it out"]);
 }

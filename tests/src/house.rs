@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use paramedic::incident::Rule;
 
 /// The rooms of `host/src` by floor: a room may name rooms of lower floors, and of its own floor only itself.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["action", "alert", "clock", "incident", "policy", "shutdown", "telemetry"],
     &["halt", "journal", "look"],
     // A halt of something, for a while.
     &["hold"],
     &["receive", "decide", "authorise", "execute", "verify"],
     &["healer", "operate"],
+    &["replay"],
     &["notify"],
     &["config", "api"],
     &["server"],

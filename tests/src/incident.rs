@@ -40,6 +40,7 @@ fn answered(mode: Mode, decision: Result<Decision, String>) -> Event {
         log: Vec::new(),
         lookups: Vec::new(),
         policy_file: String::new(),
+        limits: None,
         micros: 1,
     })
 }
@@ -55,6 +56,7 @@ fn intended(attempt: u32, intent: u32) -> Event {
         container: "abc".parse().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     Event::Intended { attempt, intent, action }
 }

@@ -59,6 +59,7 @@ fn decided(mode: Mode, decision: Decision) -> Event {
         log: Vec::new(),
         lookups: Vec::new(),
         policy_file: String::new(),
+        limits: None,
         micros: 1,
     })
 }

@@ -2,18 +2,22 @@
 #![cfg(test)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod actions;
 mod ansible;
 mod approval;
 mod brakes;
 mod cancelling;
+mod compatibility;
 mod components;
 mod config;
+mod cookbook;
 mod crash;
 mod diagnostics;
 mod docker;
 mod doors;
 mod engine;
 mod flow;
+mod frozen;
 mod halt;
 mod holding;
 mod host;
@@ -28,6 +32,7 @@ mod notify;
 mod people;
 mod programs;
 mod reload;
+mod replay;
 mod sandbox;
 mod seen;
 mod simulation;
@@ -35,3 +40,4 @@ mod soak;
 mod steps;
 mod storm;
 mod verify;
+mod workbench;

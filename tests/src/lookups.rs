@@ -1,6 +1,6 @@
 //! What a plugin can look at: on the real engine, a real Prometheus and a real journal, each with its twin that is refused.
 //!
-//! The guest `looks` asks what its settings say and declares all lookups; `guests` asks the same and declares none.
+//! The guest `looks` asks what its settings say and declares all lookups; `looks_undeclared` asks the same and declares none.
 
 mod metrics;
 
@@ -260,15 +260,16 @@ async fn what_the_plugin_does_not_declare_is_denied_whatever_is_granted() {
     let grants = json!({"docker": {"inspect": ["local/*"], "logs": ["local/*"]}, "metrics": ["*"], "history": ["local/*"]});
     let town: Arc<dyn Eyes> = Town::of(["c0".to_owned()]);
     let settings = json!({"do": "look", "lookups": lookups});
-    let answer = ask_with("guests", lookout(town), grants, settings.clone(), json!({"deadline": "2s"}), Time::now()).await;
+    let answer =
+        ask_with("looks-undeclared", lookout(town), grants, settings.clone(), json!({"deadline": "2s"}), Time::now()).await;
     assert_eq!(answer.lookups.len(), 5);
     for Looked { lookup, answer, .. } in &answer.lookups {
         let expected = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
         assert_eq!(denied(answer), expected);
     }
     // It does not even reach whoever answers; nor does what is far too long.
-    let guests = sandbox().load("guests", &component("guests")).await.unwrap();
-    let ruling = guests.decide(&brief(settings, Arc::new(Untouchable)), &patient()).await;
+    let undeclared = sandbox().load("looks-undeclared", &component("looks-undeclared")).await.unwrap();
+    let ruling = undeclared.decide(&brief(settings, Arc::new(Untouchable)), &patient()).await;
     assert!(ruling.decision.is_ok(), "{:?}", ruling.decision);
     let looks = sandbox().load("looks", &component("looks")).await.unwrap();
     let long = json!({"lookups": [{"metrics": 9_000}, {"container": 9_000}]});
@@ -372,6 +373,7 @@ async fn ended(journal: &Journal, id: &IncidentId, target: &Target) {
         container: "abc".parse().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     let outcome = Outcome { ending: Ending::Succeeded, message: "done\u{1b}[2J".to_owned(), touched: true, output: Vec::new() };
     let events = vec![
@@ -505,13 +507,9 @@ async fn a_refusal_is_in_the_journal_and_todays_grants_count_for_an_owner_of_yes
 
 #[test]
 fn decisions_of_before_have_no_lookups() {
-    let old = json!({"policy": "heal", "mode": "enforce", "plugin": "00", "settings": {}, "decision": {"Ok": {"kind": "pass", "reason": "x"}}, "micros": 1});
-    if let Ok(answer) = serde_json::from_value::<Answer>(old.clone()) {
-        assert!(answer.lookups.is_empty() && matches!(answer.decision, Ok(Decision::Pass { .. })));
-    } else {
-        let written = serde_json::to_value(Decision::Pass { reason: "x".to_owned() }).unwrap();
-        panic!("{old} cannot be read; a decision is written as {written}");
-    }
+    let old = json!({"policy": "heal", "mode": "enforce", "plugin": "00", "settings": {}, "decision": {"Ok": {"pass": {"reason": "x"}}}, "micros": 1});
+    let answer: Answer = serde_json::from_value(old).unwrap();
+    assert!(answer.lookups.is_empty() && matches!(answer.decision, Ok(Decision::Pass { .. })));
 }
 
 /// A plugin that stands in for one keeps working without any lookup.

@@ -143,6 +143,28 @@ pub async fn start_scraping(address: &str, token_file: &Path) -> Result<Program>
     .await
 }
 
+/// Starts Prometheus with a past: samples in OpenMetrics' text, each with its time.
+pub async fn start_with_blocks(openmetrics: &str) -> Result<Program> {
+    let folder = TempDir::new()?;
+    let (text, data) = (folder.path().join("past.om"), folder.path().join("data"));
+    std::fs::write(&text, openmetrics)?;
+    let mut promtool = Command::new("promtool");
+    promtool.args(["tsdb", "create-blocks-from", "openmetrics", "--quiet"]).arg(&text).arg(&data);
+    let made = promtool.output().await.context("promtool cannot be started: apt-get install prometheus")?;
+    ensure!(made.status.success(), "promtool: {}", String::from_utf8_lossy(&made.stderr));
+    std::fs::write(folder.path().join("prometheus.yml"), "scrape_configs: []\n")?;
+    Program::start_new("prometheus", folder, |folder, port| {
+        vec![
+            format!("--config.file={}", folder.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", folder.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            // What is written so has no marks where a series ends.
+            "--query.lookback-delta=59s".to_owned(),
+        ]
+    })
+    .await
+}
+
 fn rule_file(rules: &str) -> String {
     if rules.trim().is_empty() { "groups: []\n".to_owned() } else { format!("groups:\n- name: test\n  rules:\n{rules}\n") }
 }

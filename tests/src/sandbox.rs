@@ -1,8 +1,11 @@
 //! The sandbox against real components: what a plugin is told arrives, what it answers comes back, and whatever it does wrong
 //! ends as one failed decision while everybody else goes on.
 
+mod contract;
 mod load;
+mod looking;
 mod misbehaviour;
+mod raw;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -125,6 +128,7 @@ fn intent(progress: Progress) -> Intent {
         container: "abc".parse::<ContainerId>().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     Intent { number: 1, action, progress }
 }

@@ -47,13 +47,24 @@ impl Matcher {
             .iter()
             .find_map(|op| rest.strip_prefix(op).map(|rest| (*op, rest)))
             .ok_or_else(|| format!("`{}` has no =, !=, =~ or !~ after its label name: {EXAMPLE}", shown(text)))?;
-        let value = parse_value(rest.trim())?;
+        Self::of(name, operator, parse_value(rest.trim())?)
+    }
+
+    /// One matcher out of its parts, as programs give them.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn of(name: String, operator: &str, value: String) -> Result<Self, String> {
         let test = match operator {
             "=~" => Test::Like(anchored(&value)?),
             "!~" => Test::NotLike(anchored(&value)?),
             "!=" => Test::NotEqual,
-            _ => Test::Equal,
+            "=" => Test::Equal,
+            other => return Err(format!("`{}` is none of =, !=, =~ and !~", shown(other))),
         };
+        if name.is_empty() {
+            return Err("a matcher needs the name of a label".to_owned());
+        }
         Ok(Self { name, value, test })
     }
 

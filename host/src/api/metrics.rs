@@ -157,6 +157,11 @@ fn of_the_journal(r: &mut Registry, counts: &Counts) {
     r.register("paramedic_incidents_opened", "Incidents opened, by the door they came through", counts.opened.clone());
     r.register("paramedic_incidents_closed", "Incidents closed, by how", counts.closed.clone());
     r.register("paramedic_decisions", "Answers of policies", counts.decisions.clone());
+    r.register(
+        "paramedic_policies_compared",
+        "Answers of observing policies to what a followed one was asked too, by whether they agree",
+        counts.compared.clone(),
+    );
     r.register("paramedic_refusals", "Actions that were refused, by rule", counts.refused.clone());
     r.register("paramedic_held", "How often something was held, by rule", counts.held.clone());
     r.register("paramedic_escalations", "How often a person was called", counts.escalated.clone());

@@ -11,8 +11,9 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::alert::IncidentId;
 use crate::clock::Time;
-use crate::incident::{Event, Incident, Phase, Progress, Rule, STATES};
+use crate::incident::{Answer, Event, Incident, Phase, Progress, Rule, STATES};
 use crate::journal::{Entry, Journal, JournalError};
+use crate::replay::compare;
 use crate::telemetry::{Counters, Labels};
 
 /// Histograms that differ in their labels.
@@ -34,6 +35,7 @@ pub(super) struct Counts {
     pub opened: Counters,
     pub closed: Counters,
     pub decisions: Counters,
+    pub compared: Counters,
     pub held: Counters,
     pub refused: Counters,
     pub escalated: Counters,
@@ -48,13 +50,14 @@ pub(super) struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        let (entries, opened, closed, decisions, held) = Default::default();
+        let (entries, opened, closed, decisions, compared, held) = Default::default();
         let (refused, escalated, attempts, verdicts, actions) = Default::default();
         Self {
             entries,
             opened,
             closed,
             decisions,
+            compared,
             held,
             refused,
             escalated,
@@ -76,6 +79,8 @@ struct Story {
     incident: Incident,
     /// Whether anything was ever begun about it.
     begun: bool,
+    /// What was answered to the first question so far, while further answers to it may come.
+    first: Vec<Answer>,
 }
 
 /// Where the open incidents stand.
@@ -164,6 +169,7 @@ impl Tally {
         }
         let Some(story) = self.open.get_mut(id) else { return };
         self.counts.story(story, *at, event);
+        story.first_answer(&self.counts, event);
         if let Event::Held { rule, .. } = event {
             note(&mut self.held, *rule);
         }
@@ -205,7 +211,7 @@ impl Story {
     fn of(incident: Incident) -> Self {
         let begun = |progress: &Progress| matches!(progress, Progress::Begun(_) | Progress::Ended(_));
         let begun = incident.attempts.iter().flat_map(|attempt| &attempt.intents).any(|intent| begun(&intent.progress));
-        let mut story = Self { incident, begun };
+        let mut story = Self { incident, begun, first: Vec::new() };
         story.slim();
         story
     }
@@ -217,6 +223,26 @@ impl Story {
             self.slim();
         }
         self.begun |= matches!(event, Event::Begun { .. });
+    }
+
+    /// Compares the answers of policies that were asked the same; observing ones are asked the first question only.
+    fn first_answer(&mut self, counts: &Counts, event: &Event) {
+        let Event::Decided(answer) = event else {
+            // Whatever a source says may be written between two answers.
+            if !matches!(event, Event::Heard { .. }) {
+                self.first = Vec::new();
+            }
+            return;
+        };
+        // All answers so far are those to one question.
+        if usize::try_from(self.incident.answers) != Ok(self.first.len()) {
+            return;
+        }
+        for (observed, live, agree) in compare::pairs(&self.first, answer) {
+            let says = if agree { "agree" } else { "disagree" };
+            count(&counts.compared, [("observed", observed.to_owned()), ("live", live.to_owned()), ("says", says.to_owned())]);
+        }
+        self.first.push(Answer { settings: serde_json::Value::Null, log: Vec::new(), lookups: Vec::new(), ..answer.clone() });
     }
 
     /// Forgets what says nothing about where it stands: ten thousand may be open at once.

@@ -103,13 +103,28 @@ mod tests {
 
     fn restart(target: &str, container: &str, started_at: &str, grace_seconds: Option<u32>) -> Action {
         let (target, container) = (target.parse().unwrap(), container.parse().unwrap());
-        Action::Docker { verb: DockerVerb::Restart, target, container, started_at: started_at.to_owned(), grace_seconds }
+        Action::Docker {
+            verb: DockerVerb::Restart,
+            target,
+            container,
+            started_at: started_at.to_owned(),
+            grace_seconds,
+            signal: None,
+        }
     }
 
     fn playbook(host: &str, variables: &[(&str, serde_json::Value)]) -> Action {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<BTreeMap<_, _>>();
         let (name, profile) = ("fix.yml".to_owned(), "default".to_owned());
-        Action::Playbook { name, about: "local/web".parse().unwrap(), host: host.parse().unwrap(), profile, variables }
+        Action::Playbook {
+            name,
+            about: "local/web".parse().unwrap(),
+            host: host.parse().unwrap(),
+            profile,
+            variables,
+            tags: Vec::new(),
+            check: false,
+        }
     }
 
     #[test]

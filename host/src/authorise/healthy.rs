@@ -1,7 +1,7 @@
 //! Minimum healthy: no container is taken away while too few others of its group would be left.
 //!
 //! A group is the containers of one Docker host that have a label in common; a rule says how many *others* have to be healthy: running and,
-//! if they have a health check, `healthy`. A restart and a stop take a container away, and a playbook about it may; a start does not. What
+//! if they have a health check, `healthy`. A restart, a stop, a pause and a deadly signal take a container away, and a playbook about it may; a start does not. What
 //! does not run is not taken away by anything, so a service that is down altogether can still be healed. Of each group one container is
 //! taken at a time: its key is a lock like the target's, held until it was looked whether that helped, so two incidents cannot both count the other's
 //! container. It is looked twice: before the intents, and once more right before each of them is begun.
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::brakes::FILE;
 use super::{Authoriser, Checked, Stop, unsure};
-use crate::action::{Action, DockerHost, DockerVerb, Target};
+use crate::action::{Action, DockerHost, DockerVerb, Signal, Target};
 use crate::incident::Rule;
 use crate::look::docker::Container;
 use crate::policy::brakes::{Brakes, MinimumHealthy};
@@ -53,7 +53,7 @@ pub(super) fn groups(policy: &Policy, global: &Brakes, wanted: &[Checked]) -> Ve
 }
 
 fn taken_from(policy: &Policy, global: &Brakes, action: &Action, container: &Container) -> Vec<Group> {
-    let takes = container.is_running() && !matches!(action, Action::Docker { verb: DockerVerb::Start, .. });
+    let takes = container.is_running() && takes_away(action);
     let own = policy.brakes.minimum_healthy.iter().map(|rule| (rule, format!("policy {}", policy.name)));
     let all = own.chain(global.minimum_healthy.iter().map(|rule| (rule, FILE.to_owned())));
     let of = |(rule, whose): (&MinimumHealthy, String)| {
@@ -62,6 +62,15 @@ fn taken_from(policy: &Policy, global: &Brakes, action: &Action, container: &Con
         Some(Group { host, label, value, count: rule.count, whose })
     };
     all.filter_map(of).collect()
+}
+
+/// A start and an unpause give a container, a signal such as SIGHUP only tells it something, and a check touches nothing.
+fn takes_away(action: &Action) -> bool {
+    match action {
+        Action::Docker { verb: DockerVerb::Start | DockerVerb::Unpause, .. } => false,
+        Action::Docker { verb: DockerVerb::Kill, signal, .. } => signal.is_none_or(Signal::is_deadly),
+        action => action.touches(),
+    }
 }
 
 impl Authoriser {
@@ -85,7 +94,8 @@ impl Authoriser {
     /// # Errors
     /// The hold that says so.
     pub async fn still_enough(&self, policy: &Policy, action: &Action) -> Result<(), Stop> {
-        if policy.brakes.minimum_healthy.is_empty() && self.brakes.minimum_healthy.is_empty() {
+        let no_rule = policy.brakes.minimum_healthy.is_empty() && self.brakes.minimum_healthy.is_empty();
+        if no_rule || !takes_away(action) {
             return Ok(());
         }
         let container = match self.container(action.target()).await {

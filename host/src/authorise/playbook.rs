@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::action::{Action, InventoryHost, Proposal, Target};
+use crate::action::{Action, InventoryHost, Proposal, Target, is_tag};
 use crate::incident::Rule;
 use crate::look::{Eyes, Unfit};
 use crate::policy::grants::PlaybookGrant;
+use crate::telemetry::did_you_mean;
 
 use super::{Claim, Stop};
 
@@ -29,18 +30,21 @@ pub(super) async fn action(
     eyes: &dyn Eyes,
     claim: Claim<'_>,
     about: &Target,
-    name: &str,
-    host: Option<&str>,
-    variables: &[(String, String)],
+    proposal: &Proposal,
 ) -> Result<(Action, String), No> {
-    let host = host_of(claim, about, name, host)?;
+    let Proposal::Playbook { name, host, variables, tags, check, .. } = proposal else {
+        return Err(No::Ever(Rule::InvalidProposal, format!("{} is no playbook", proposal.kind())));
+    };
+    let host = host_of(claim, about, name, host.as_deref())?;
     let grant = claim.policy.grants.playbook(name, &host).ok_or_else(|| not_granted(claim, name, &host))?;
+    limited(grant, tags, *check)?;
     let file = eyes.playbook(name, &grant.profile, &host).await.map_err(|unfit| match unfit {
         Unfit::Never(rule, message) => No::Ever(rule, message),
         Unfit::Unknown(message) => No::Now(message),
     })?;
     let variables = checked(grant, variables)?;
-    Ok((Action::Playbook { name: name.to_owned(), about: about.clone(), host, profile: grant.profile.clone(), variables }, file))
+    let (name, profile, tags) = (name.clone(), grant.profile.clone(), tags.clone());
+    Ok((Action::Playbook { name, about: about.clone(), host, profile, variables, tags, check: *check }, file))
 }
 
 /// The host the plugin named, or the one configured for the target, or the only one that is granted for this playbook.
@@ -75,6 +79,29 @@ fn not_granted(claim: Claim<'_>, name: &str, host: &InventoryHost) -> No {
             "policy {policy} has no grant for {name} on {host}; to allow it: grants: {{ansible: [{{playbook: {name}, hosts: [{host}]}}]}}"
         ),
     )
+}
+
+/// Only granted tags, and only a check where no more is granted.
+fn limited(grant: &PlaybookGrant, tags: &[String], check: bool) -> Result<(), No> {
+    let playbook = &grant.playbook;
+    for tag in tags {
+        let shown = tag.escape_debug();
+        if !is_tag(tag) {
+            let message = format!("`{shown}` cannot be a tag: up to 64 letters, digits, `_`, `.` and `-` are allowed");
+            return Err(No::Ever(Rule::InvalidProposal, message));
+        }
+        if !grant.tags.contains(tag) {
+            let near = did_you_mean(tag, &grant.tags);
+            let message =
+                format!("the tag `{shown}` is not granted for {playbook}{near}; to allow it, add it to the grant's tags");
+            return Err(No::Ever(Rule::NotGranted, message));
+        }
+    }
+    if grant.check_only && !check {
+        let message = format!("{playbook} may only be checked: its grant says `check_only: true`");
+        return Err(No::Ever(Rule::NotGranted, message));
+    }
+    Ok(())
 }
 
 /// Only granted names, never `ansible_*` (some of those run commands on the controller), each with a JSON value.

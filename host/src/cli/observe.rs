@@ -191,11 +191,17 @@ fn granted(policy: &Policy, proposal: &Proposal) -> String {
     let what = clean(&proposal.to_string(), 200);
     let name = clean(&policy.name, 60);
     let allowed = match proposal {
-        Proposal::Docker { verb, target, .. } => {
-            target.parse().is_ok_and(|t| policy.grants.allows_docker(*verb, &t, &BTreeMap::new()))
+        Proposal::Docker { verb, target, signal, .. } => {
+            let signal = signal.as_ref().map(|signal| signal.parse()).transpose();
+            let allows =
+                |target| signal.is_ok_and(|signal| policy.grants.allows_docker(*verb, signal, &target, &BTreeMap::new()));
+            target.parse().is_ok_and(allows)
         }
         Proposal::Playbook { name, .. } => policy.grants.ansible.iter().any(|grant| grant.playbook == *name),
-        Proposal::Silence { .. } | Proposal::ExpireSilence { .. } | Proposal::Notify { .. } => false,
+        // Of silences only that some are granted: which, their matchers decide.
+        Proposal::Silence { .. } => !policy.grants.alertmanager.silence.is_empty(),
+        Proposal::ExpireSilence { .. } => policy.grants.alertmanager.expire,
+        Proposal::Notify { channel, .. } => policy.grants.notify.contains(channel),
     };
     if allowed { format!("{what} (granted to {name})") } else { format!("{what}, but REFUSED: {name} has no grant for it") }
 }

@@ -3,8 +3,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+
+/// How often a line tells how far it is, where there is no terminal for a bar.
+const LINE_EVERY: Duration = Duration::from_secs(3);
 
 /// Prints an error with its causes and gives the exit code of «could not run».
 pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
@@ -26,6 +30,48 @@ pub(super) fn note(text: impl AsRef<str>) {
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// How far something is that takes a while, on stderr: a bar on a terminal, a line every few seconds elsewhere.
+pub(super) struct Progress {
+    what: &'static str,
+    began: Instant,
+    told: std::cell::Cell<Instant>,
+    bar: bool,
+}
+
+impl Progress {
+    /// Nothing is printed yet.
+    pub(super) fn of(what: &'static str) -> Self {
+        let now = Instant::now();
+        Self { what, began: now, told: std::cell::Cell::new(now), bar: std::io::stderr().is_terminal() }
+    }
+
+    /// So many of so many are done.
+    pub(super) fn tell(&self, done: u64, of: u64) {
+        let share = done.min(of).saturating_mul(100).checked_div(of).unwrap_or(0);
+        if self.bar {
+            let full = usize::try_from(share / 4).unwrap_or(0);
+            let _ = write!(
+                std::io::stderr(),
+                "\r\x1b[2K{} [{}{}] {share}%",
+                self.what,
+                "#".repeat(full),
+                " ".repeat(25 - full.min(25))
+            );
+        } else if self.told.get().elapsed() >= LINE_EVERY {
+            self.told.set(Instant::now());
+            note(format!("{}: {done} of {of} ({share}%), after {} s", self.what, self.began.elapsed().as_secs()));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.bar {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
 }
 
 /// Data for a program, as it comes: a writer that notes when its reader went away (`| head`), which is no error.

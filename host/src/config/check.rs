@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::words::split_hint;
 use super::yaml::Source;
 use super::{Config, LoadedPolicy, Problem, folder_of};
-use crate::action::DockerHost;
-use crate::alert::own;
+use crate::action::{DockerHost, is_tag};
+use crate::alert::{Labels, own};
 use crate::clock::print_duration;
 use crate::journal::Keep;
 use crate::look::inventory::playbook_path;
@@ -343,6 +343,19 @@ pub(super) fn policy(source: &Source, policy: &Policy) -> Vec<Problem> {
             let hint = "write letters, digits and `_`, not beginning with `ansible_`: those change how Ansible connects";
             checks.wrong(&format!("grants.ansible[{i}].vars[{n}]"), format!("`{name}` cannot be granted as a variable"), hint);
         }
+        for (n, tag) in grant.tags.iter().enumerate().filter(|(_, tag)| !is_tag(tag)) {
+            let hint = "write up to 64 letters, digits, `_`, `.` and `-`";
+            let message = format!("`{}` cannot be granted as a tag", tag.escape_debug());
+            checks.wrong(&format!("grants.ansible[{i}].tags[{n}]"), message, hint);
+        }
+    }
+    for (i, grant) in policy.grants.alertmanager.silence.iter().enumerate() {
+        let path = format!("grants.alertmanager.silence[{i}]");
+        if grant.matchers.iter().all(|matcher| matcher.matches(&Labels::new())) {
+            let hint = "write at least one matcher that a label has to fit, such as `match: ['alertname=\"Down\"']`";
+            checks.wrong(&format!("{path}.match"), "this would allow to silence everything", hint);
+        }
+        checks.length(&format!("{path}.longest"), grant.longest, Duration::from_secs(1), DAY * 30);
     }
     checks.found()
 }
@@ -364,10 +377,27 @@ pub(super) fn policy_within(config: &Config, source: &Source, policy: &Policy) -
         ("logs", &docker.logs),
         ("inspect", &docker.inspect),
     ];
-    for (verb, grants) in grants {
+    let more = [("pause".to_owned(), &docker.pause), ("unpause".to_owned(), &docker.unpause)];
+    let kill = docker.kill.iter().map(|(signal, grants)| (format!("kill.{signal}"), grants));
+    for (verb, grants) in grants.map(|(verb, grants)| (verb.to_owned(), grants)).into_iter().chain(more).chain(kill) {
         for (i, grant) in grants.iter().enumerate() {
             checks.docker_host(config, &format!("grants.docker.{verb}[{i}]"), grant.host());
         }
+    }
+    let manager = &policy.grants.alertmanager;
+    if (manager.expire || !manager.silence.is_empty()) && config.alertmanager.is_none() {
+        let hint = "add `alertmanager: URL` to paramedic.yaml, or leave `alertmanager` out of the grants";
+        checks.wrong("grants.alertmanager", "there is no Alertmanager in which anything could be silenced", hint);
+    }
+    let channels: Vec<&str> = config.notify.webhooks.iter().map(|hook| hook.name.as_str()).collect();
+    for (i, name) in policy.grants.notify.iter().enumerate().filter(|(_, name)| !channels.contains(&name.as_str())) {
+        let known = if channels.is_empty() { "none".to_owned() } else { channels.join(", ") };
+        let message = format!("there is no channel `{}`{}", name.escape_debug(), did_you_mean(name, &channels));
+        checks.wrong(
+            &format!("grants.notify[{i}]"),
+            message,
+            format!("add it under notify.webhooks in paramedic.yaml; there now: {known}"),
+        );
     }
     for (i, grant) in policy.grants.history.iter().enumerate() {
         checks.docker_host(config, &format!("grants.history[{i}]"), grant.host());

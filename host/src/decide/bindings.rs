@@ -18,6 +18,10 @@ use crate::telemetry::clean;
 const MAX_PROPOSALS: usize = 64;
 /// Bytes of a name in a proposal; longer ones cannot be right.
 const MAX_NAME_BYTES: usize = 1024;
+/// Bytes of all proposals that a plugin holds: the host keeps them, and those of an act are written down.
+const MAX_PROPOSED_BYTES: usize = 512 << 10;
+/// Variables of a playbook.
+const MAX_VARIABLES: usize = 256;
 /// Bytes of all names and values of a playbook's variables.
 const MAX_VARIABLES_BYTES: usize = 64 << 10;
 /// Matchers that a silence may have.
@@ -84,7 +88,13 @@ impl Guest {
         if self.proposals >= MAX_PROPOSALS {
             return Err(Overstep(format!("it made more than {MAX_PROPOSALS} proposals")).into());
         }
+        let bytes = self.proposed_bytes.saturating_add(weight(&proposal));
+        if bytes > MAX_PROPOSED_BYTES {
+            let text = format!("its proposals are more than {} KiB long together", MAX_PROPOSED_BYTES >> 10);
+            return Err(Overstep(text).into());
+        }
         self.proposals += 1;
+        self.proposed_bytes = bytes;
         Ok(self.table.push(proposal)?)
     }
 
@@ -98,6 +108,23 @@ impl Guest {
         let target = name("target", target)?;
         let signal = signal.map(|signal| name("signal", &signal)).transpose()?;
         self.propose(Proposal::Docker { verb, target, grace_seconds, signal })
+    }
+}
+
+/// Bytes of a proposal's texts, with something for each of them.
+fn weight(proposal: &Proposal) -> usize {
+    let of = |text: &String| text.len() + 32;
+    match proposal {
+        Proposal::Docker { target, signal, .. } => of(target) + signal.as_ref().map_or(0, of),
+        Proposal::Playbook { name, about, host, variables, tags, .. } => {
+            let variables: usize = variables.iter().map(|(name, value)| of(name) + of(value)).sum();
+            of(name) + of(about) + host.as_ref().map_or(0, of) + variables + tags.iter().map(of).sum::<usize>()
+        }
+        Proposal::Silence { about, matchers, comment, .. } => {
+            of(about) + of(comment) + matchers.iter().map(|m| of(&m.name) + of(&m.op) + of(&m.value)).sum::<usize>()
+        }
+        Proposal::ExpireSilence { about, id } => of(about) + id.as_ref().map_or(0, of),
+        Proposal::Notify { about, channel, text } => of(about) + of(channel) + of(text),
     }
 }
 
@@ -132,8 +159,9 @@ impl types::Host for Guest {}
 
 impl types::HostProposal for Guest {
     fn drop(&mut self, handle: Resource<Proposal>) -> wasmtime::Result<()> {
+        let proposal = self.table.delete(handle)?;
         self.proposals = self.proposals.saturating_sub(1);
-        self.table.delete(handle)?;
+        self.proposed_bytes = self.proposed_bytes.saturating_sub(weight(&proposal));
         Ok(())
     }
 }
@@ -196,6 +224,7 @@ impl ansible::Host for Guest {
         if let Some((unknown, _)) = extra.first() {
             return Err(Overstep(format!("`{}` is no option of a playbook here", clean(unknown, 64))).into());
         }
+        let variables = few("variables", variables, MAX_VARIABLES)?;
         let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > MAX_VARIABLES_BYTES {
             let text = format!("the variables of a playbook are {bytes} bytes long; {MAX_VARIABLES_BYTES} are allowed");

@@ -33,6 +33,8 @@ pub(super) struct Guest {
     pub(super) table: ResourceTable,
     /// How many proposals it holds.
     pub(super) proposals: usize,
+    /// How many bytes these have.
+    pub(super) proposed_bytes: usize,
     /// What it says.
     pub(super) notes: Notes,
     /// What it uses.
@@ -56,6 +58,7 @@ impl Guest {
             brief,
             table,
             proposals: 0,
+            proposed_bytes: 0,
             notes: Notes::default(),
             meter: Meter { memory: 0, max_memory: usize::try_from(limits.memory).unwrap_or(usize::MAX), table: 0, over: None },
             deadline: Instant::now() + limits.deadline,
@@ -87,7 +90,8 @@ pub(super) enum Over {
 
 /// Counts what all memories and tables of a sandbox use together; wasmtime's own limits are for each one alone.
 pub(super) struct Meter {
-    memory: usize,
+    /// Bytes that its memories have; they never shrink.
+    pub(super) memory: usize,
     max_memory: usize,
     table: usize,
     /// The limit that ended the call, if one did.

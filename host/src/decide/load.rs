@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
@@ -16,7 +17,7 @@ use super::guest::Guest;
 use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
-use super::wasi;
+use super::{shapes, wasi};
 use crate::action::Kind;
 use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
@@ -34,8 +35,9 @@ pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), me
 /// Bytes of a settings schema.
 const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
-const CONTRACT: &str = "paramedic:policy";
-const CONTRACT_VERSION: &str = "1.0.0";
+pub(super) const CONTRACT: &str = "paramedic:policy";
+/// Its version.
+pub const CONTRACT_VERSION: &str = "1.0.0";
 
 /// Why a file cannot be used as a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,7 @@ pub enum Problem {
     #[error("it does not fit into a sandbox: {0}; build it with fewer parts or less memory")]
     DoesNotFit(String),
     /// It cannot even say who it is.
-    #[error("asked to describe itself, it failed: {0}; `describe` must not depend on anything")]
+    #[error("asked to describe itself, it failed: {}; `describe` must not depend on anything", plainly(.0))]
     Describe(Failure),
     /// It has no name or no version.
     #[error("its description has no {0}; a plugin names itself in `describe`")]
@@ -119,6 +121,12 @@ pub enum Problem {
     /// Its schema is of no use.
     #[error("its settings schema cannot be used: {0}; `describe` gives JSON Schema, draft-07 or 2020-12, or an empty text")]
     BrokenSchema(String),
+}
+
+/// The limits of `describe` and `check` are fixed: no setting of a policy would change them.
+pub(super) fn plainly(failure: &Failure) -> String {
+    let said = failure.to_string();
+    said.split(", the policy's `limits.").next().unwrap_or(&said).to_owned()
 }
 
 impl Sandbox {
@@ -140,9 +148,10 @@ impl Sandbox {
         let component = self.compile(bytes).await?;
         let imports = self.check_interfaces(&component)?;
         check_size(&component)?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)))?;
-        let pre = policy(pre)?;
-        let (manifest, schema) = read(self.describe(&pre).await?)?;
+        let told = |problem| in_words_of_the_contract(problem, &component, &self.engine);
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)));
+        let pre = pre.and_then(policy).map_err(told)?;
+        let (manifest, schema) = read(self.describe(&pre).await.map_err(told)?)?;
         let size = bytes.len();
         let plugin = Arc::new(Plugin { sandbox: self.clone(), pre, digest: digest.clone(), size, imports, manifest, schema });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -300,6 +309,14 @@ fn check_size(component: &Component) -> Result<(), Problem> {
     match parts.into_iter().find(|(wanted, most, _)| wanted > most) {
         Some((wanted, most, what)) => Err(Problem::DoesNotFit(format!("it wants {wanted} {what}, and {most} are allowed"))),
         None => Ok(()),
+    }
+}
+
+/// Which types differ, where it can be told; the engine's own words are for those who know its inside.
+fn in_words_of_the_contract(problem: Problem, component: &Component, engine: &Engine) -> Problem {
+    match problem {
+        Problem::WrongType(text) => shapes::difference(&component.component_type(), engine).unwrap_or(Problem::WrongType(text)),
+        other => other,
     }
 }
 

@@ -21,6 +21,8 @@ pub const MOST_LOOKUPS: usize = 32;
 pub const MOST_BYTES: usize = 256 << 10;
 /// Bytes of one question.
 const MOST_QUESTION_BYTES: usize = 8 << 10;
+/// Labels of one question.
+const MOST_LABELS: usize = 32;
 
 /// Whoever answers lookups, for one policy and one question: grants were given to it, and the time of the question.
 pub trait Lookups: std::fmt::Debug + Send + Sync {
@@ -58,18 +60,18 @@ impl Guest {
         if self.record.looked.len() >= MOST_LOOKUPS {
             return Ok(Err(LookupError::LimitExceeded(format!("{MOST_LOOKUPS} lookups are answered for one decision"))));
         }
+        if let Err(refused) = self.admit(&lookup) {
+            return Ok(self.refuse(lookup, refused));
+        }
         let answers = brief.lookups.clone();
         let began = Instant::now();
         let left = self.limits.lookups.saturating_sub(self.record.waited);
-        let answer = match self.admit(&lookup) {
-            Err(refused) => Err(refused),
-            Ok(()) => match tokio::time::timeout(left, answers.look(&lookup)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(LookupError::Unavailable(format!(
-                    "no answer within {}, the policy's `limits.lookups`",
-                    print_duration(self.limits.lookups)
-                ))),
-            },
+        let answer = match tokio::time::timeout(left, answers.look(&lookup)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(LookupError::Unavailable(format!(
+                "no answer within {}, the policy's `limits.lookups`",
+                print_duration(self.limits.lookups)
+            ))),
         };
         let took = began.elapsed();
         self.record.waited += took;
@@ -77,40 +79,49 @@ impl Guest {
         Ok(self.keep(lookup, answer, took))
     }
 
+    /// Nobody is asked. The plugin wrote the question, so what is kept of it is bounded.
+    fn refuse(&mut self, lookup: Lookup, refused: LookupError) -> Result<Found, LookupError> {
+        self.record.looked.push(Looked { lookup: bounded(lookup), answer: Err(refused.clone()), micros: 0 });
+        Err(refused)
+    }
+
     fn admit(&self, lookup: &Lookup) -> Result<(), LookupError> {
-        if size(lookup) > MOST_QUESTION_BYTES {
-            let text = format!("a question of {} bytes; {MOST_QUESTION_BYTES} are allowed", size(lookup));
+        if let Lookup::Containers { labels, .. } = lookup
+            && labels.len() > MOST_LABELS
+        {
+            let text = format!("a question with {} labels; {MOST_LABELS} are allowed", labels.len());
             return Err(LookupError::LimitExceeded(text));
         }
         if !self.declared.iter().any(|word| *word == lookup.word()) {
             let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
             return Err(LookupError::AccessDenied(text));
         }
+        if size(lookup) > MOST_QUESTION_BYTES {
+            let text = format!("a question of {} bytes; {MOST_QUESTION_BYTES} are allowed", size(lookup));
+            return Err(LookupError::LimitExceeded(text));
+        }
         Ok(())
     }
 
     /// Writes it down. An answer for which there is no room is not given either: what is told and what is recorded must be the same.
+    /// The question stays as it was: it is by it that a replay finds the answer.
     fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
-        let answer = match answer {
-            Ok(_) if self.record.bytes.saturating_add(recorded_size(&answer)) > MOST_BYTES => {
+        let size = written_size(&answer);
+        let (answer, size) = match answer {
+            Ok(_) if self.record.bytes.saturating_add(size) > MOST_BYTES => {
                 let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
-                Err(LookupError::LimitExceeded(text))
+                let refused = Err(LookupError::LimitExceeded(text));
+                let size = written_size(&refused);
+                (refused, size)
             }
-            answer => answer,
+            answer => (answer, size),
         };
         // What is counted is what is recorded, so that a repetition counts the same.
-        self.record.bytes = self.record.bytes.saturating_add(recorded_size(&answer));
+        self.record.bytes = self.record.bytes.saturating_add(size);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // Only of a question that was refused for its size is less kept: others have to be found again.
-        let lookup = if size(&lookup) > MOST_QUESTION_BYTES { bounded(lookup) } else { lookup };
         self.record.looked.push(Looked { lookup, answer: answer.clone(), micros });
         answer
     }
-}
-
-/// Bytes of an answer, as it is written down.
-fn recorded_size(answer: &Result<Found, LookupError>) -> usize {
-    serde_json::to_vec(answer).map_or(usize::MAX, |text| text.len())
 }
 
 /// Bytes of a question, as far as the plugin chose them.
@@ -119,6 +130,25 @@ fn size(lookup: &Lookup) -> usize {
         Lookup::Containers { host, labels } => host.len() + labels.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>(),
         Lookup::Container { target } | Lookup::Log { target, .. } | Lookup::History { target, .. } => target.len(),
         Lookup::Metrics { query } => query.len(),
+    }
+}
+
+/// Bytes of an answer as it is written down. They are counted, not kept, and no further than matters.
+fn written_size(answer: &Result<Found, LookupError>) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            if self.0 > MOST_BYTES { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    match serde_json::to_writer(&mut counter, answer) {
+        Ok(()) => counter.0,
+        Err(_) => usize::MAX,
     }
 }
 
@@ -166,8 +196,13 @@ impl Recorded {
 impl Lookups for Recorded {
     fn look<'a>(&'a self, lookup: &'a Lookup) -> BoxFuture<'a, Result<Found, LookupError>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = match self.answers.get(lookup) {
-            Some(answers) => {
+        // A question that was refused for its size is kept shortened.
+        let short = bounded(lookup.clone());
+        let refused = |answers: &&VecDeque<_>| matches!(answers.front(), Some(Err(LookupError::LimitExceeded(_))));
+        let found = self.answers.get(lookup).map(|answers| (lookup, answers));
+        let found = found.or_else(|| self.answers.get(&short).filter(refused).map(|answers| (&short, answers)));
+        let answer = match found {
+            Some((lookup, answers)) => {
                 let used = state.0.entry(lookup.clone()).or_default();
                 let at = (*used).min(answers.len().saturating_sub(1));
                 *used += 1;

@@ -14,7 +14,7 @@ use wasmtime::{Store, Trap};
 
 use super::bindings::{self, PolicyPre};
 use super::guest::{Guest, Over, Overstep, TimeUp};
-use super::load::AT_LOAD;
+use super::load::{AT_LOAD, plainly};
 use super::lookup::Record;
 use super::question::{Brief, Failure, Ruling, Said, weigh};
 use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
@@ -126,8 +126,8 @@ impl Plugin {
         let answer = tokio::time::timeout(AT_LOAD.deadline, run).await;
         match answer {
             Ok(Ok(answer)) => answer.map_err(|why| clean(why.trim(), 1000)),
-            Ok(Err(error)) => Err(format!("asked to check them, {}", explain(&error, store.data()))),
-            Err(_) => Err(format!("asked to check them, {}", Failure::Deadline(AT_LOAD.deadline))),
+            Ok(Err(error)) => Err(format!("asked to check them, it failed: {}", plainly(&explain(&error, store.data())))),
+            Err(_) => Err(format!("asked to check them, it failed: {}", plainly(&Failure::Deadline(AT_LOAD.deadline)))),
         }
     }
 
@@ -143,7 +143,9 @@ impl Plugin {
         };
         let message = |error: jsonschema::ValidationError<'_>| {
             let place = error.instance_path().to_string();
-            clean(&if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }, 300)
+            let own = self.manifest.settings_schema.as_ref().and_then(|schema| own_words(schema, error.schema_path().as_str()));
+            let said = own.map_or_else(|| error.to_string(), str::to_owned);
+            clean(&if place.is_empty() { said } else { format!("{place}: {said}") }, 600)
         };
         schema.iter_errors(settings).take(MAX_MESSAGES).map(message).collect()
     }
@@ -187,7 +189,7 @@ impl Plugin {
         (decision, log, std::mem::take(&mut store.data_mut().record))
     }
 
-    async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
+    pub(super) async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
         let policy = match self.pre.instantiate_async(&mut *store).await {
             Ok(policy) => policy,
             Err(error) => return Err(explain_start(&error, store.data())),
@@ -237,19 +239,31 @@ fn explain_trap(trap: Trap, limits: &Limits) -> Failure {
         Trap::StackOverflow => "it called itself until its stack was full".to_owned(),
         Trap::MemoryOutOfBounds => "it left its memory, or called itself until its stack was full".to_owned(),
         Trap::UnreachableCodeReached => "it gave up (`unreachable`)".to_owned(),
+        Trap::CannotLeaveComponent => {
+            return Failure::Nonsense("it called the host while the host handed something over".to_owned());
+        }
         trap => trap.to_string(),
     })
 }
 
-/// wasmtime has no public types for these.
+/// wasmtime has no public types for these: part of its text, and what a plugin did to get it.
+const NONSENSE: [(&str, &str); 9] = [
+    ("fuel allocated for hostcalls", "it handed over more than 1 MiB at once"),
+    ("handle limit", "it keeps too many handles open"),
+    ("unknown handle index", "it used a handle that it does not have"),
+    ("used with the wrong type", "it used a handle of one kind as one of another"),
+    ("out of bounds", "it handed over an address outside of its memory"),
+    ("beyond end of memory", "it handed over an address outside of its memory"),
+    ("not aligned", "it handed over an address where such a value cannot be"),
+    ("invalid utf-8", "it handed over a text that is not UTF-8"),
+    ("discriminant", "it handed over a case that its type does not have"),
+];
+
 fn explain_text(text: &str) -> Failure {
-    if text.contains("fuel allocated for hostcalls") {
-        return Failure::Nonsense("it handed over more than 1 MiB at once".to_owned());
+    match NONSENSE.iter().find(|(part, _)| text.contains(part)) {
+        Some((_, what)) => Failure::Nonsense((*what).to_owned()),
+        None => Failure::Trapped(clean(text, 500)),
     }
-    if text.contains("handle limit") {
-        return Failure::Nonsense("it keeps too many handles open".to_owned());
-    }
-    Failure::Trapped(clean(text, 500))
 }
 
 /// A crash tells more with what the plugin printed last: a panic's message.
@@ -259,6 +273,20 @@ fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
     let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
     let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
     Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+/// What a schema itself says when one of its choices does not fit, in its `errorMessage` (a word that editors know too).
+fn own_words<'a>(schema: &'a Value, path: &str) -> Option<&'a str> {
+    let (path, keyword) = path.rsplit_once('/')?;
+    let mut node = schema;
+    for part in path.split('/').skip(1) {
+        node = match node {
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            _ if part == "$ref" => schema.pointer(node.get(part)?.as_str()?.strip_prefix('#')?)?,
+            _ => node.get(part)?,
+        };
+    }
+    node.get("errorMessage").filter(|_| matches!(keyword, "oneOf" | "anyOf" | "not"))?.as_str()
 }
 
 #[cfg(test)]

@@ -85,6 +85,18 @@ pub enum Failure {
     NoSandbox(String),
 }
 
+impl Failure {
+    /// Does this sentence of the journal say that it was the machine's doing, and not the plugin's? Asked again, it may well decide.
+    pub fn was_the_machines(sentence: &str) -> bool {
+        ["the plugin gave no answer within ", "the plugin was not asked: "].iter().any(|begins| sentence.starts_with(begins))
+    }
+
+    /// Does this sentence of the journal say that the plugin wanted more memory than its policy gave it?
+    pub fn was_for_memory(sentence: &str) -> bool {
+        sentence.starts_with("the plugin wanted more than ")
+    }
+}
+
 /// A plugin's answer as it came, with the proposals taken out of their handles.
 pub(super) enum Said {
     Pass(String),
@@ -154,6 +166,16 @@ mod tests {
         assert_eq!(weigh(Said::Pass(String::new())).unwrap().reason(), "(it gave no reason)");
         assert_eq!(weigh(Said::Ignore("x".repeat(5000))).unwrap().reason().chars().count(), 2000);
         assert_eq!(weigh(Said::Error("\u{202e}no".into())), Err(Failure::Error("�no".into())));
+    }
+
+    #[test]
+    fn a_sentence_of_the_journal_tells_the_machines_failures_from_the_plugins() {
+        let machines = [Failure::Deadline(Duration::from_secs(1)), Failure::Busy(Duration::ZERO), Failure::NoSandbox("x".into())];
+        let plugins = [Failure::Trapped("x".into()), Failure::Nonsense("x".into()), Failure::Error("x".into())];
+        assert!(machines.iter().all(|failure| Failure::was_the_machines(&failure.to_string())));
+        assert!(plugins.iter().all(|failure| !Failure::was_the_machines(&failure.to_string())));
+        let memory = Failure::Memory(1 << 20).to_string();
+        assert!(Failure::was_for_memory(&memory) && !Failure::was_the_machines(&memory));
     }
 
     #[test]

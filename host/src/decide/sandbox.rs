@@ -22,7 +22,7 @@ use wasmtime::{
 };
 
 use super::guest::{Guest, MAX_HANDLES, TimeUp};
-pub use super::load::{PluginError, Problem};
+pub use super::load::{CONTRACT_VERSION, PluginError, Problem};
 pub use super::plugin::{Manifest, Plugin};
 pub use super::question::{Brief, Failure, Ruling};
 use super::{bindings, wasi};
@@ -86,6 +86,8 @@ pub struct Sandbox {
     /// Plugins in use, by digest: an incident's own copy and the policy's file are one plugin if they are one component.
     pub(super) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
     places: Semaphore,
+    /// Are instructions counted?
+    counts: bool,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -101,8 +103,19 @@ impl Sandbox {
     /// # Errors
     /// When the engine or its clock cannot be started, or the folder cannot be used or could be written by others.
     pub fn new(cache: Option<&Path>) -> Result<Arc<Self>, SandboxError> {
-        let cache = cache.map(open_cache).transpose()?;
-        let engine = start(cache)?;
+        Self::with(cache.map(open_cache).transpose()?, false)
+    }
+
+    /// A sandbox that counts the instructions of its plugins, for [`Plugin::measure`](super::plugin::Plugin::measure); that makes them slower.
+    ///
+    /// # Errors
+    /// When the engine or its clock cannot be started.
+    pub fn counting() -> Result<Arc<Self>, SandboxError> {
+        Self::with(None, true)
+    }
+
+    fn with(cache: Option<Cache>, counts: bool) -> Result<Arc<Self>, SandboxError> {
+        let engine = start(cache, counts)?;
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker).and_then(|()| bindings::link(&mut linker)).map_err(SandboxError::Engine)?;
         tick(&engine).map_err(SandboxError::Clock)?;
@@ -112,6 +125,7 @@ impl Sandbox {
             compilers: Arc::new(Semaphore::new(COMPILERS)),
             loaded: Mutex::new(HashMap::new()),
             places: Semaphore::new(PLACES as usize),
+            counts,
         }))
     }
 
@@ -126,6 +140,10 @@ impl Sandbox {
         store.limiter(|guest| &mut guest.meter);
         store.set_hostcall_fuel(MAX_HANDED_BYTES);
         store.set_max_component_handles(MAX_HANDLES);
+        if self.counts {
+            // It fails only where nothing is counted.
+            let _ = store.set_fuel(u64::MAX);
+        }
         // At each tick the guest lets others run; when its time is up it ends, even if no timer of the runtime came to run.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
@@ -140,8 +158,9 @@ impl Sandbox {
 
 /// The pool makes sandboxes twice as fast or better, but reserves some 500 GiB of addresses; where these are not to be had (a limit
 /// on virtual memory), sandboxes are made one by one.
-fn start(cache: Option<Cache>) -> Result<Engine, SandboxError> {
+fn start(cache: Option<Cache>, counts: bool) -> Result<Engine, SandboxError> {
     let mut config = config(cache);
+    config.consume_fuel(counts);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     let refused = match Engine::new(&config) {
         Ok(engine) => return Ok(engine),

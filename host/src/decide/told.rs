@@ -37,16 +37,16 @@ fn intended(intent: &Intent) -> PastAction {
     PastAction {
         kind: intent.action.kind().word().to_owned(),
         target: intent.action.target().to_string(),
-        detail: intent.action.detail().to_owned(),
+        detail: intent.action.detail(),
         outcome: outcome.to_owned(),
         message: clean(message, MAX_MESSAGE_CHARS),
     }
 }
 
-/// The verdict, or what is known without one: nothing was done; all that was tried failed; or it cannot be told.
+/// The verdict, or what is known without one: nothing was done about the target; all that was tried failed; or it cannot be told.
 fn verification(attempt: &Attempt) -> &'static str {
     let failed = |intent: &Intent| matches!(&intent.progress, Progress::Ended(o) if o.ending == Ending::Failed);
-    let untouched = |intent: &Intent| matches!(intent.progress, Progress::Cancelled(_));
+    let untouched = |intent: &Intent| matches!(intent.progress, Progress::Cancelled(_)) || !intent.action.touches();
     match attempt.verdict {
         Some(verdict) => verdict.word(),
         None if attempt.intents.iter().all(untouched) => "none",

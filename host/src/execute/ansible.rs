@@ -4,7 +4,7 @@
 //! The playbook must survive a `kill -9` of Paramedic, and Paramedic must find it again: it has a process group of its own,
 //! writes to files, and everything it starts carries the run's mark in its environment. So dropping [`carry`] half-way ends
 //! nothing, and [`find_out`] takes over. Run by systemd, the unit needs `KillMode=process` for that to hold when Paramedic is stopped.
-//! Absent on purpose: tags, check mode, patterns, and any second run of one permit.
+//! A check run (`--check`) is the same run, and counts as one that touched nothing. Absent on purpose: patterns, and any second run of one permit.
 
 mod processes;
 mod report;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::processes::{INTENT, RUN};
 use self::report::Exit;
 use self::run::{Ended, Run};
-use crate::action::{Action, Ending, InventoryHost, Outcome};
+use crate::action::{Action, Ending, InventoryHost, Outcome, is_tag};
 use crate::clock::{Time, print_duration};
 use crate::look::inventory::{Profile, Settings, playbook_path};
 use crate::telemetry::clean;
@@ -46,12 +46,12 @@ fn failed(message: String) -> Outcome {
 /// Runs the playbook of `action`, once, and waits for its end or its deadline. `runs` is the folder of all runs, `permit` the name of
 /// this one (`<incident>-<intent>`). May be dropped at any time: the playbook goes on, and [`find_out`] tells what became of it.
 pub async fn carry(settings: &Settings, runs: &Path, permit: &str, action: &Action) -> Outcome {
-    let Action::Playbook { name, host, profile, variables, .. } = action else {
+    let Action::Playbook { name, host, profile, variables, tags, check, .. } = action else {
         return failed(format!("{} is not done with Ansible", action.kind()));
     };
     let begun = Instant::now();
     let started = match settings.profiles.get(profile) {
-        Some(profile) => start(settings, profile, runs, permit, (name, host), variables),
+        Some(profile) => start(settings, profile, runs, permit, (name, host, tags, *check), variables),
         None => Err(format!("ansible profile `{}` is not configured: add it under ansible.profiles", clean(profile, 80))),
     };
     let (run, child) = match started {
@@ -59,10 +59,20 @@ pub async fn carry(settings: &Settings, runs: &Path, permit: &str, action: &Acti
         Err(why) => return failed(why),
     };
     tracing::info!(run = permit, playbook = %name, host = %host, pid = child.id(), "playbook started");
-    let outcome = attend(settings, &run, child, name, host).await;
+    let outcome = labelled(action, attend(settings, &run, child, name, host).await);
     run::prune(runs);
     let took = print_duration(begun.elapsed());
     tracing::info!(run = permit, playbook = %name, ending = outcome.ending.word(), took, "playbook ended");
+    outcome
+}
+
+/// What a check run says is labelled as such: its counts are of what would change.
+pub fn labelled(action: &Action, mut outcome: Outcome) -> Outcome {
+    if matches!(action, Action::Playbook { check: true, .. }) {
+        let message = format!("check only, nothing was changed (`changed` counts what would be): {}", outcome.message);
+        outcome.message = clean(&message, 4_000);
+        outcome.touched = false;
+    }
     outcome
 }
 
@@ -72,15 +82,20 @@ fn start<'a>(
     profile: &Profile,
     runs: &Path,
     permit: &str,
-    (name, host): (&str, &InventoryHost),
+    (name, host, tags, check): (&str, &InventoryHost, &[String], bool),
     variables: impl IntoIterator<Item = (&'a String, &'a serde_json::Value)>,
 ) -> Result<(Run, Child), String> {
     let playbook = playbook_path(settings, name)?;
+    if let Some(tag) = tags.iter().find(|tag| !is_tag(tag)) {
+        return Err(format!("`{}` cannot be a tag", clean(tag, 80)));
+    }
     let run = Run::create(runs, permit, name, host.as_str(), &run::variables(variables)?)?;
     let program = settings.program.clone().unwrap_or_else(|| "ansible-playbook".into());
     let spawn = || {
         let mut command = Command::new(&program);
-        command.args(arguments(profile, host, &run)).arg(&playbook);
+        command.args(arguments(profile, host, &run));
+        command.args(check.then_some("--check")).args((!tags.is_empty()).then(|| format!("--tags={}", tags.join(","))));
+        command.arg(&playbook);
         command.env_clear().envs(profile.environment(&run.empty_config()));
         command.env(INTENT, permit).env(RUN, run.token()).env("PARAMEDIC_EVENTS", run.events());
         command.env("ANSIBLE_CALLBACK_PLUGINS", run.callbacks()).env("ANSIBLE_STDOUT_CALLBACK", run::CALLBACK_NAME);

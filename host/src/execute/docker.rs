@@ -1,18 +1,18 @@
-//! Restarting, starting and stopping one container, by the id that was authorised.
+//! Restarting, starting, stopping, freezing and signalling one container, by the id that was authorised.
 //!
 //! Right before the call the container is looked at again: another id, another name or another start than the one that was authorised
 //! means that somebody was faster, and nothing is done. After a call that nobody answered it is looked at as well, since the engine
 //! carries on with what it was asked although its client has gone. Nothing here is ever repeated.
-//! Absent on purpose: kill, remove, exec, create; and any name in a URL that is not a [`ContainerId`].
+//! Absent on purpose: remove, exec, create; and any name in a URL that is not a [`ContainerId`].
 
 use std::time::Duration;
 
 use bollard::errors::Error as EngineError;
-use bollard::query_parameters::{RestartContainerOptionsBuilder, StopContainerOptionsBuilder};
+use bollard::query_parameters::{KillContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Hands;
-use crate::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, Outcome, Target};
+use crate::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, Outcome, Signal, Target};
 use crate::clock::{Time, print_duration};
 use crate::look::Eyes;
 use crate::look::docker::{Container, Engines, LookError};
@@ -38,15 +38,17 @@ struct Task<'a> {
     id: &'a ContainerId,
     started_at: &'a str,
     grace_seconds: Option<u32>,
+    signal: Option<Signal>,
 }
 
 impl<'a> Task<'a> {
     fn of(action: &'a Action) -> Option<Self> {
         match action {
-            Action::Docker { verb, target, container, started_at, grace_seconds } => {
-                Some(Self { verb: *verb, target, id: container, started_at, grace_seconds: *grace_seconds })
+            Action::Docker { verb, target, container, started_at, grace_seconds, signal } => {
+                let (verb, grace_seconds, signal) = (*verb, *grace_seconds, *signal);
+                Some(Self { verb, target, id: container, started_at, grace_seconds, signal })
             }
-            Action::Playbook { .. } => None,
+            _ => None,
         }
     }
 
@@ -79,6 +81,8 @@ pub struct Call<'a> {
     pub verb: DockerVerb,
     /// Seconds it may take to stop; `None`: the container's own setting.
     pub grace_seconds: Option<u32>,
+    /// The signal of a kill.
+    pub signal: Option<Signal>,
 }
 
 /// Why a call did not do what it should, as far as can be told.
@@ -107,7 +111,8 @@ pub async fn carry(eyes: &dyn Eyes, hands: &dyn Hands, action: &Action, deadline
         return failed(format!("{why}; nothing was done"));
     }
     let begun = Instant::now();
-    let call = Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds };
+    let call =
+        Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds, signal: task.signal };
     match hands.docker(call, deadline).await {
         Ok(()) => succeeded(eyes, &task, begun.elapsed()).await,
         Err(NotDone::NotAsked(why)) => failed(format!("{why}; nothing was done")),
@@ -174,7 +179,10 @@ async fn ask(hands: &bollard::Docker, call: Call<'_>) -> Result<(), EngineError>
         }
         DockerVerb::Pause => hands.pause_container(id).await,
         DockerVerb::Unpause => hands.unpause_container(id).await,
-        DockerVerb::Kill => hands.kill_container(id, None).await,
+        DockerVerb::Kill => {
+            let signal = call.signal.unwrap_or(Signal::KILL).to_string();
+            hands.kill_container(id, Some(KillContainerOptionsBuilder::new().signal(&signal).build())).await
+        }
     }
 }
 
@@ -185,9 +193,9 @@ async fn succeeded(eyes: &dyn Eyes, task: &Task<'_>, took: Duration) -> Outcome 
         (Ok(Some(now)), DockerVerb::Start) if now.started_at == task.started_at => {
             format!("{} had been started already; it is {}", task.target, describe(now))
         }
-        (Ok(Some(now)), verb) => format!("{} {} in {took}; it is {}", task.target, done(verb), describe(now)),
-        (Ok(None), verb) => format!("{} {} in {took}; it is gone since", task.target, done(verb)),
-        (Err(error), verb) => format!("{} {} in {took}; how it is now is not known: {error}", task.target, done(verb)),
+        (Ok(Some(now)), _) => format!("{} {} in {took}; it is {}", task.target, done(task), describe(now)),
+        (Ok(None), _) => format!("{} {} in {took}; it is gone since", task.target, done(task)),
+        (Err(error), _) => format!("{} {} in {took}; how it is now is not known: {error}", task.target, done(task)),
     };
     outcome(Ending::Succeeded, message)
 }
@@ -262,7 +270,26 @@ fn judge(task: &Task<'_>, now: Option<&Container>, begun_at: Option<Time>) -> Fi
         (DockerVerb::Stop, false) if !is_up(now) && now.finished.is_some() && not_before(now.finished) => {
             Settled(format!("it took place: {seen}"))
         }
+        (DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill, true) => {
+            Settled(format!("it cannot be told: it was started again since; {seen}"))
+        }
+        (DockerVerb::Pause, false) if now.state == "paused" => Settled(format!("it took place: {seen}")),
+        (DockerVerb::Unpause, false) if now.state == "running" => Settled(format!("it took place: {seen}")),
+        (DockerVerb::Unpause, false) if now.state != "paused" => Settled(format!("it cannot be told: {seen}")),
+        (DockerVerb::Kill, false) => killed(task.signal.unwrap_or(Signal::KILL), now, not_before(now.finished), seen),
         _ => Unfinished(format!("it did not take place: {seen}")),
+    }
+}
+
+/// A signal leaves no trace in a program that goes on; only SIGKILL cannot be ignored.
+fn killed(signal: Signal, now: &Container, ended_since: bool, seen: String) -> Finding {
+    use Finding::{Settled, Unfinished};
+    let ended = !is_up(now) && now.finished.is_some();
+    match (signal.is_deadly(), ended) {
+        (true, true) if ended_since => Settled(format!("it took place: {seen}")),
+        (_, true) => Settled(format!("it cannot be told: {seen}")),
+        (_, false) if signal == Signal::KILL => Unfinished(format!("it did not take place: {seen}")),
+        _ => Unfinished(format!("it cannot be told whether {signal} was sent: {seen}")),
     }
 }
 
@@ -286,14 +313,14 @@ fn describe(container: &Container) -> String {
     if container.error.is_empty() { text } else { format!("{text}: {}", container.error) }
 }
 
-fn done(verb: DockerVerb) -> &'static str {
-    match verb {
-        DockerVerb::Restart => "was restarted",
-        DockerVerb::Start => "was started",
-        DockerVerb::Stop => "was stopped",
-        DockerVerb::Pause => "was paused",
-        DockerVerb::Unpause => "goes on",
-        DockerVerb::Kill => "was sent the signal",
+fn done(task: &Task<'_>) -> String {
+    match task.verb {
+        DockerVerb::Restart => "was restarted".to_owned(),
+        DockerVerb::Start => "was started".to_owned(),
+        DockerVerb::Stop => "was stopped".to_owned(),
+        DockerVerb::Pause => "was paused".to_owned(),
+        DockerVerb::Unpause => "was let go on".to_owned(),
+        DockerVerb::Kill => format!("was sent {}", task.signal.unwrap_or(Signal::KILL)),
     }
 }
 

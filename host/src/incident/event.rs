@@ -156,6 +156,17 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// What one answer might cost. Without it, a decision that was ended for what it cost cannot be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Time from the start of the sandbox to the answer, in milliseconds.
+    pub deadline_ms: u64,
+    /// Bytes of all its memories together.
+    pub memory: u64,
+    /// Time for the answers of all its lookups together, in milliseconds.
+    pub lookups_ms: u64,
+}
+
 /// One policy's answer to one question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -178,6 +189,9 @@ pub struct Answer {
     /// SHA-256 of the policy's file, in hex; empty where it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub policy_file: String,
+    /// What it might cost; none in older entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Allowance>,
     /// How long it took, fresh sandbox included, lookups not.
     pub micros: u64,
 }
@@ -220,6 +234,8 @@ pub enum Rule {
     UnknownInventoryHost,
     /// A variable that is not granted, or whose value is no JSON.
     InvalidVariable,
+    /// What is wanted cannot be: no such signal, a tag or a matcher that is none, an empty text.
+    InvalidProposal,
     /// The attempts of this target are spent.
     AttemptsSpent,
     /// One act names several targets.
@@ -579,6 +595,7 @@ mod tests {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 0,
         })
     }

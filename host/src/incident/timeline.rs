@@ -134,17 +134,19 @@ fn decided(answer: &Answer) -> String {
     let policy = clean(&answer.policy, 120);
     match &answer.decision {
         Err(why) => format!("{policy} could not decide{observing}: {}", clean(why, WORDS)),
-        Ok(decision) => {
-            let what = match decision {
-                Decision::Act { proposals, .. } => {
-                    let wanted: Vec<String> = proposals.iter().map(|proposal| clean(&proposal.to_string(), WORDS)).collect();
-                    format!("act: {}", wanted.join(", then "))
-                }
-                Decision::Wait { millis, .. } => format!("wait {}", print_duration(std::time::Duration::from_millis(*millis))),
-                other => other.word().to_owned(),
-            };
-            format!("{policy} says {what}{observing}: {}", clean(decision.reason(), WORDS))
+        Ok(decision) => format!("{policy} says {}{observing}: {}", what(decision), clean(decision.reason(), WORDS)),
+    }
+}
+
+/// What was decided, without the reason: `wait 30.0 s`, `act: docker.restart local/web`.
+pub fn what(decision: &Decision) -> String {
+    match decision {
+        Decision::Act { proposals, .. } => {
+            let wanted: Vec<String> = proposals.iter().map(|proposal| clean(&proposal.to_string(), WORDS)).collect();
+            format!("act: {}", wanted.join(", then "))
         }
+        Decision::Wait { millis, .. } => format!("wait {}", print_duration(std::time::Duration::from_millis(*millis))),
+        other => other.word().to_owned(),
     }
 }
 
@@ -153,17 +155,27 @@ pub fn explain(actions: &[Action]) -> Vec<String> {
     let mut lines = Vec::new();
     for action in actions {
         match action {
-            Action::Docker { target, started_at, grace_seconds, .. } => {
+            Action::Docker { target, started_at, grace_seconds, signal, .. } => {
                 let grace = grace_seconds.map(|seconds| format!(", {seconds} s to stop")).unwrap_or_default();
-                lines.push(format!("{target}: the container that was last started {}{grace}", clean(started_at, 40)));
+                let signal = signal.map(|signal| format!(", {signal}")).unwrap_or_default();
+                lines.push(format!("{target}: the container that was last started {}{grace}{signal}", clean(started_at, 40)));
             }
-            Action::Playbook { name, profile, variables, .. } => {
+            Action::Playbook { name, profile, variables, tags, check, .. } => {
                 lines.push(format!("{}: with the profile {}", clean(name, 200), clean(profile, 80)));
+                if !tags.is_empty() {
+                    lines.push(format!("only the tasks with the tags {}", clean(&tags.join(", "), WORDS)));
+                }
+                if *check {
+                    lines.push("check only: it says what it would change, and changes nothing".to_owned());
+                }
                 let told = |(name, value): (&String, &serde_json::Value)| {
                     format!("variable {}: {}", clean(name, 80), clean(&value.to_string(), WORDS))
                 };
                 lines.extend(variables.iter().map(told));
             }
+            Action::Silence { comment, .. } => lines.push(format!("silence: {}", clean(comment, WORDS))),
+            Action::ExpireSilence { .. } => {}
+            Action::Notify { channel, text, .. } => lines.push(format!("to {}: {}", clean(channel, 80), clean(text, WORDS))),
         }
     }
     lines

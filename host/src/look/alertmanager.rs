@@ -3,7 +3,7 @@
 //! A silence or an inhibition is a person's word, and it wins over every policy. A restarted Alertmanager knows its
 //! silences at once, the alerts only when Prometheus sends them again (up to 50 s were measured); so an alert that is not
 //! listed is matched against the silences here. Its inhibition cannot be known then.
-//! Absent on purpose: creating silences, and mute timings, which belong to a route and not to an alert.
+//! Absent on purpose: creating silences (`execute`), and mute timings, which belong to a route and not to an alert.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::http::{BaseUrl, Endpoint, LookError};
-use crate::alert::{Alert, Family, Key, Labels, Status, own};
+use crate::action::Target;
+use crate::alert::{Alert, Family, IncidentId, Key, Labels, Status, own};
 use crate::clock::Time;
 use crate::incident::Rule;
 use crate::telemetry::clean;
@@ -110,6 +111,29 @@ impl fmt::Display for Hold {
             (_, Some(until)) => write!(f, "silenced in Alertmanager by {} until {until}: {}", self.by, self.why),
             (_, None) => write!(f, "silenced in Alertmanager by {}: {}", self.by, self.why),
         }
+    }
+}
+
+/// A silence that Paramedic made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Alertmanager's id.
+    pub id: String,
+    /// Its comment, which begins with [`Own::mark`] and says for which incident it was made.
+    pub comment: String,
+    /// Has it not ended?
+    pub stands: bool,
+}
+
+impl Own {
+    /// How the comments of all silences begin that a policy made about a target. Neither name can hold a space.
+    pub fn mark(policy: &str, about: &Target) -> String {
+        format!("policy {policy} about {about}, ")
+    }
+
+    /// How the comment of that one begins which was made for this intent.
+    pub fn mark_of(policy: &str, about: &Target, incident: &IncidentId, intent: u32) -> String {
+        format!("{}incident {incident}, action {intent}: ", Self::mark(policy, about))
     }
 }
 
@@ -225,6 +249,16 @@ impl Alertmanager {
         let started = Time::parse(&status.uptime);
         let started = started.ok_or_else(|| self.endpoint.invalid(format!("`{}` as a time", status.uptime)))?;
         Ok(Time::now().since(started))
+    }
+
+    /// The silences that Paramedic made, ended ones too.
+    ///
+    /// # Errors
+    /// When it cannot be asked or its answer not be used.
+    pub async fn own(&self) -> Result<Vec<Own>, LookError> {
+        let silences: Vec<Silence> = self.endpoint.get(&["api", "v2", "silences"], &[]).await?;
+        let ours = silences.into_iter().filter(|silence| silence.created_by == OURSELVES);
+        Ok(ours.map(|s| Own { stands: s.status.state != "expired", id: s.id, comment: s.comment }).collect())
     }
 
     async fn list(&self, name: Option<&str>) -> Result<Vec<AmAlert>, LookError> {

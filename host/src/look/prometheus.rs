@@ -161,6 +161,15 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// One series over a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels, its name included.
+    pub labels: Labels,
+    /// Its values, the oldest first.
+    pub values: Vec<(Time, f64)>,
+}
+
 /// One Prometheus.
 #[derive(Debug)]
 pub struct Prometheus {
@@ -234,6 +243,19 @@ struct ConfigData {
 struct QueryData {
     result_type: String,
     result: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct RangeData {
+    result: Vec<RangeSeries>,
+}
+
+#[derive(Deserialize)]
+struct RangeSeries {
+    #[serde(default)]
+    metric: Labels,
+    #[serde(default)]
+    values: Vec<(f64, String)>,
 }
 
 #[derive(Deserialize)]
@@ -449,6 +471,23 @@ impl Prometheus {
             Err(_) => Err(self.endpoint.invalid(format!("`{text}` as a number"))),
         };
         numbers.map(parse).collect()
+    }
+
+    /// The values of a selector's series at every `step` between two moments. Too much for one answer is an error: ask for less.
+    ///
+    /// # Errors
+    /// When it cannot be asked, refuses the expression, or its answer cannot be used.
+    pub async fn range(&self, promql: &str, from: Time, to: Time, step: Duration) -> Result<Vec<Series>, LookError> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let step = format!("{}", step.as_secs_f64());
+        let form = [("query", promql), ("start", &from), ("end", &to), ("step", &step), ("timeout", QUERY_TIMEOUT)];
+        let answer: Answer<RangeData> = self.endpoint.form(&["api", "v1", "query_range"], &form).await?;
+        let number = |(at, text): (f64, String)| Some((seconds_to_time(at), text.parse().ok()?));
+        let series = |series: RangeSeries| Series {
+            labels: series.metric,
+            values: series.values.into_iter().filter_map(number).collect(),
+        };
+        Ok(answer.data.result.into_iter().map(series).collect())
     }
 
     /// What its clock says.

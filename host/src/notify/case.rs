@@ -167,6 +167,7 @@ mod tests {
             log: Vec::new(),
             lookups: Vec::new(),
             policy_file: String::new(),
+            limits: None,
             micros: 0,
         })
     }
@@ -186,6 +187,7 @@ mod tests {
             container: "0".repeat(64).parse().unwrap(),
             started_at: String::new(),
             grace_seconds: None,
+            signal: None,
         };
         Event::Intended { attempt: number, intent: number, action }
     }

@@ -12,13 +12,16 @@ use super::case::{Matter, Story, is_told};
 use super::notice::under;
 use crate::alert::Labels;
 use crate::clock::Time;
-use crate::incident::{Closing, Event, Rule};
+use crate::execute::Said;
+use crate::incident::{Closing, Event, Incident, Rule};
 use crate::journal::Entry;
 use crate::operate::short;
 use crate::telemetry::clean;
 
 /// The version of the JSON. It goes up when a field changes its meaning.
 pub const VERSION: u32 = 1;
+
+const SENDER: &str = concat!("paramedic/", env!("CARGO_PKG_VERSION"));
 
 /// At most this many characters of a text from outside are told.
 const WORDS: usize = 1_000;
@@ -39,6 +42,9 @@ pub enum Kind {
     Over,
     /// Something was healed that nobody was called about.
     Healed,
+    /// A policy has something to say. Who is a granted channel gets it, whatever `send` says.
+    #[serde(skip_deserializing)]
+    Said,
 }
 
 impl Kind {
@@ -71,7 +77,9 @@ pub struct Message {
     version: u32,
     /// The same for every repetition of this message, and for no other.
     pub id: String,
-    position: u64,
+    /// Where in the journal stands what it tells of; none of what a policy says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
     kind: Kind,
     at: String,
     sender: &'static str,
@@ -126,7 +134,7 @@ impl Message {
         let name = clean(incident.alert.name(), 120);
         let show = format!("paramedic incident show {id}");
         let mut message = Self::new(kind, entry, story.policy().and_then(|policy| whom.get(policy)));
-        message.incident = Some(About::of(story));
+        message.incident = Some(About::of(&story.incident, story.policy()));
         message.commands = vec![show];
         match &entry.event {
             Event::Closed { how, message: why } => {
@@ -158,6 +166,27 @@ impl Message {
         message
     }
 
+    /// What a policy says about an incident; the text is clean and bounded.
+    pub fn said(said: Said<'_>) -> Self {
+        let Said { incident, intent, text, .. } = said;
+        let policy = incident.owner.as_ref().map(|owner| owner.policy.as_str());
+        Self {
+            version: VERSION,
+            id: format!("{}-{intent}", incident.id),
+            position: None,
+            kind: Kind::Said,
+            at: Time::now().to_string(),
+            sender: SENDER,
+            message: text.to_owned(),
+            escalate: None,
+            incident: Some(About::of(incident, policy)),
+            ending: None,
+            approval: None,
+            holding: None,
+            commands: vec![format!("paramedic incident show {}", incident.id)],
+        }
+    }
+
     /// What is told of incidents that are held together.
     pub fn group(entry: &Entry, rule: Rule, policy: &str, group: &Group, whom: &BTreeMap<String, String>) -> Self {
         let mut message = Self::new(Kind::Holding, entry, whom.get(policy));
@@ -173,10 +202,10 @@ impl Message {
         Self {
             version: VERSION,
             id: format!("{}-{}", entry.pos, entry.hash.get(..16).unwrap_or(&entry.hash)),
-            position: entry.pos,
+            position: Some(entry.pos),
             kind,
             at: entry.at.to_string(),
-            sender: concat!("paramedic/", env!("CARGO_PKG_VERSION")),
+            sender: SENDER,
             message: String::new(),
             escalate: whom.map(|whom| clean(whom, 200)),
             incident: None,
@@ -195,8 +224,7 @@ impl Message {
 }
 
 impl About {
-    fn of(story: &Story) -> Self {
-        let incident = &story.incident;
+    fn of(incident: &Incident, policy: Option<&str>) -> Self {
         let bounded = |labels: &Labels| {
             labels.iter().take(MOST_LABELS).map(|(name, value)| (clean(name, 200), clean(value, WORDS))).collect::<Labels>()
         };
@@ -205,7 +233,7 @@ impl About {
             alert: clean(incident.alert.name(), 200),
             state: incident.state(),
             opened_at: Time::to_string(&incident.opened_at),
-            policy: story.policy().map(str::to_owned),
+            policy: policy.map(str::to_owned),
             targets: incident.targets.iter().map(|view| view.target.to_string()).collect(),
             attempts: incident.attempts.len(),
             labels: bounded(&incident.alert.labels),

@@ -5,15 +5,18 @@
 //! Absent on purpose: wildcards for hosts and playbooks, and any grant that grows by itself.
 
 mod lookups;
+mod telling;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 
-use crate::action::{DockerHost, DockerVerb, InventoryHost, Target};
+use crate::action::{DockerHost, DockerVerb, InventoryHost, Kind, Signal, Target};
 use crate::alert::Labels;
 use crate::incident::lookup::Lookup;
 pub use lookups::{Metrics, Targets};
+pub use telling::{AlertmanagerGrants, SilenceGrant};
 
 /// All grants of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -23,6 +26,10 @@ pub struct Grants {
     pub docker: DockerGrants,
     /// Which playbooks may be run.
     pub ansible: Vec<PlaybookGrant>,
+    /// Which silences may be made, and ended.
+    pub alertmanager: AlertmanagerGrants,
+    /// Which channels may be told something.
+    pub notify: Vec<String>,
     /// Which metrics may be asked for.
     pub metrics: Vec<Metrics>,
     /// The history of which targets may be read.
@@ -39,6 +46,12 @@ pub struct DockerGrants {
     pub start: Vec<Containers>,
     /// Stop these.
     pub stop: Vec<Containers>,
+    /// Freeze these.
+    pub pause: Vec<Containers>,
+    /// Let these go on.
+    pub unpause: Vec<Containers>,
+    /// Send this signal to these.
+    pub kill: BTreeMap<Signal, Vec<Containers>>,
     /// Look at these: state, health, labels.
     pub inspect: Vec<Containers>,
     /// Keep the last lines of their logs, their state and what their health checks said, before something is done about them; and let the
@@ -151,6 +164,12 @@ pub struct PlaybookGrant {
     /// The variables it may be given.
     #[serde(default)]
     pub vars: Vec<String>,
+    /// The tags it may be limited to. None may be given without, since to leave tasks out may be dangerous.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// It may only be asked what it would change.
+    #[serde(default)]
+    pub check_only: bool,
     /// The Ansible profile it runs with.
     #[serde(default = "default_profile")]
     pub profile: String,
@@ -162,12 +181,18 @@ fn default_profile() -> String {
 
 impl Grants {
     /// May this be done to this container, which has these labels?
-    pub fn allows_docker(&self, verb: DockerVerb, target: &Target, labels: &Labels) -> bool {
+    /// A signal is that of a kill, and each has a grant of its own; without one it is `SIGKILL`.
+    pub fn allows_docker(&self, verb: DockerVerb, signal: Option<Signal>, target: &Target, labels: &Labels) -> bool {
         let granted = match verb {
             DockerVerb::Restart => &self.docker.restart,
             DockerVerb::Start => &self.docker.start,
             DockerVerb::Stop => &self.docker.stop,
-            DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => return false,
+            DockerVerb::Pause => &self.docker.pause,
+            DockerVerb::Unpause => &self.docker.unpause,
+            DockerVerb::Kill => match self.docker.kill.get(&signal.unwrap_or(Signal::KILL)) {
+                Some(granted) => granted,
+                None => return false,
+            },
         };
         granted.iter().any(|containers| containers.covers(target, labels))
     }
@@ -219,6 +244,25 @@ impl Grants {
         lookups::history(&self.history, target)
     }
 
+    /// The words of everything of which something is granted: kinds of action and lookups.
+    pub fn words(&self) -> Vec<&'static str> {
+        let docker = &self.docker;
+        let actions = [
+            (Kind::DockerRestart, !docker.restart.is_empty()),
+            (Kind::DockerStart, !docker.start.is_empty()),
+            (Kind::DockerStop, !docker.stop.is_empty()),
+            (Kind::DockerPause, !docker.pause.is_empty()),
+            (Kind::DockerUnpause, !docker.unpause.is_empty()),
+            (Kind::DockerKill, docker.kill.values().any(|granted| !granted.is_empty())),
+            (Kind::AnsiblePlaybook, !self.ansible.is_empty()),
+            (Kind::Silence, !self.alertmanager.silence.is_empty()),
+            (Kind::ExpireSilence, self.alertmanager.expire),
+            (Kind::Notify, !self.notify.is_empty()),
+        ];
+        let actions = actions.into_iter().filter(|(_, granted)| *granted).map(|(kind, _)| kind.word());
+        actions.chain(Lookup::WORDS.into_iter().filter(|word| !self.lookups(word).is_empty())).collect()
+    }
+
     /// What is granted of the lookups with this word ([`Lookup::WORDS`]), for people.
     pub fn lookups(&self, word: &str) -> Vec<String> {
         fn told<T: ToString>(granted: &[T]) -> Vec<String> {
@@ -240,7 +284,9 @@ impl Grants {
 
     /// Every grant for containers, for checking that it can ever apply.
     pub fn containers(&self) -> impl Iterator<Item = &Containers> {
-        self.docker.restart.iter().chain(&self.docker.start).chain(&self.docker.stop)
+        let docker = &self.docker;
+        let lists = [&docker.restart, &docker.start, &docker.stop, &docker.pause, &docker.unpause];
+        lists.into_iter().chain(docker.kill.values()).flatten()
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bindings::paramedic::policy::log::{Level, log};
 use crate::bindings::paramedic::policy::types::Decision;
-use crate::bindings::paramedic::policy::{docker, incident};
+use crate::bindings::paramedic::policy::{alertmanager, ansible, docker, incident, notify};
 
 /// How often this instance was asked.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
 /// Does it; `None` if it is none of these. Most never return.
-pub(crate) fn harm(verb: &str) -> Option<Result<Decision, String>> {
+pub(crate) fn harm(verb: &str, rest: &str) -> Option<Result<Decision, String>> {
     let text = match verb {
         "spin" => spin(),
         "panic" => panic!("a plugin's own words: \u{1b}[31mboom"),
@@ -30,6 +30,18 @@ pub(crate) fn harm(verb: &str) -> Option<Result<Decision, String>> {
         "ask-for-ever" => loop {
             black_box(incident::alert());
         },
+        "now-flood" => (0..2_000_000).map(|_| incident::now()).max().unwrap_or_default().to_string(),
+        "fill" | "copy" => bulk(verb, rest),
+        "keep-variables" => keep(rest, || {
+            let variables = vec![(String::new(), String::new()); 20_000];
+            let options = ansible::RunOptions { host: None, variables, tags: Vec::new(), check: false, extra: Vec::new() };
+            ansible::playbook("repair.yml", "local/web", &options)
+        }),
+        "keep-silences" => keep(rest, || {
+            let matcher = alertmanager::Matcher { name: "x".repeat(1024), op: "=".to_owned(), value: "x".repeat(8 << 10) };
+            alertmanager::silence("local/web", &vec![matcher; 32], 1, "")
+        }),
+        "keep-texts" => keep(rest, || notify::send("local/web", "oncall", &"x".repeat(8 << 10))),
         "remember" => format!("asked {} times", ASKED.fetch_add(1, Ordering::Relaxed) + 1),
         "hash" => hash(),
         "snoop" => snoop(),
@@ -71,6 +83,26 @@ fn eat_slowly() -> ! {
         eaten.push(vec![1_u8; 64 << 10]);
         black_box(&eaten);
     }
+}
+
+/// One instruction that moves that many MiB, again and again: the engine's clock looks only between two of them.
+fn bulk(verb: &str, mebibytes: &str) -> ! {
+    let mut memory = vec![0_u8; mebibytes.parse().unwrap_or(1) << 20];
+    let half = memory.len() / 2;
+    for n in (0..=u8::MAX).cycle() {
+        match verb {
+            "fill" => memory.fill(n),
+            _ => memory.copy_within(..half, half),
+        }
+        black_box(&memory);
+    }
+    spin()
+}
+
+/// Makes the host keep that many large proposals.
+fn keep<T>(count: &str, make: impl Fn() -> T) -> String {
+    let kept: Vec<_> = (0..count.parse().unwrap_or(64)).map(|_| make()).collect();
+    format!("{} were kept", kept.len())
 }
 
 fn long_log() -> String {

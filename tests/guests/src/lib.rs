@@ -4,7 +4,7 @@
 
 mod answers;
 mod harm;
-mod look;
+mod looks;
 
 #[allow(missing_docs, unsafe_code, unused_qualifications, clippy::all)]
 mod bindings {
@@ -22,10 +22,7 @@ impl handler::Guest for Guest {
         let settings: serde_json::Value = serde_json::from_str(&incident::settings()).map_err(|e| e.to_string())?;
         let todo = settings["do"].as_str().ok_or("settings need `do`; see the README of tests/guests")?;
         let (verb, rest) = todo.split_once(':').unwrap_or((todo, ""));
-        if verb == "look" {
-            return look::look(&settings);
-        }
-        match answers::answer(verb, rest).or_else(|| harm::harm(verb)) {
+        match answers::answer(verb, rest).or_else(|| looks::look(verb, rest).map(Ok)).or_else(|| harm::harm(verb, rest)) {
             Some(answer) => answer,
             None => Err(format!("no guest knows how to `{verb}`; see the README of tests/guests")),
         }
@@ -43,7 +40,7 @@ impl lifecycle::Guest for Guest {
             description: "Misbehaves as its settings say".to_owned(),
             // Not `docker.stop`, which `undeclared` proposes.
             actions: vec!["docker.restart".to_owned(), "docker.start".to_owned(), "ansible.playbook".to_owned()],
-            lookups: Vec::new(),
+            lookups: ["containers", "containers.log-tail", "metrics", "history"].map(str::to_owned).to_vec(),
             settings_schema: r#"{"type": "object", "required": ["do"], "properties": {"do": {"type": "string"}}}"#.to_owned(),
             extra: Vec::new(),
         }

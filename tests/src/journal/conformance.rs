@@ -534,6 +534,7 @@ async fn incidents_about_a_target_are_found_the_newest_first(place: &dyn Place) 
         container: "abc".parse().unwrap(),
         started_at: String::new(),
         grace_seconds: None,
+        signal: None,
     };
     committed(
         &journal.append(Append::new(id("D", 1), None, vec![Event::Intended { attempt: 1, intent: 1, action }])).await.unwrap(),

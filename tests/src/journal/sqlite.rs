@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use paramedic::action::Target;
+use paramedic::incident::TargetView;
+
 use super::conformance::{self, Place};
 use super::*;
 
@@ -61,6 +64,28 @@ async fn a_journal_of_version_1_is_brought_up_to_date_and_its_timers_are_there()
     assert_eq!((said("pragma user_version"), said("select count(*) from entry")), (1, 29));
     drop(Journal::open(dir.path()).unwrap());
     assert_eq!(said("select count(*) from entry"), 29);
+}
+
+#[tokio::test]
+async fn a_journal_of_version_3_learns_what_its_incidents_are_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let web: Target = "local/web".parse().unwrap();
+    let view = TargetView { target: web.clone(), inventory_host: None, state: "exited".to_owned() };
+    let asked = Event::Asked { trigger: Trigger::Alert, targets: vec![view], ambiguous: Vec::new() };
+    let journal = Journal::open(dir.path()).unwrap();
+    for name in ["A", "B", "C"] {
+        committed(&journal.append(opening(name, 1)).await.unwrap());
+    }
+    for name in ["C", "A"] {
+        committed(&journal.append(Append::new(id(name, 1), None, vec![asked.clone()])).await.unwrap());
+    }
+    let found = [id("C", 1), id("A", 1)];
+    assert_eq!(journal.about(&web, Time(0), 9).await.unwrap(), found);
+    drop(journal);
+    alter(dir.path(), "drop table about; pragma user_version = 3");
+    let journal = Journal::open(dir.path()).unwrap();
+    assert_eq!(journal.about(&web, Time(0), 9).await.unwrap(), found, "computed anew from the entries");
+    assert!(dir.path().join("journal.db.v3").exists());
 }
 
 #[tokio::test]

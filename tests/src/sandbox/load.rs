@@ -80,18 +80,61 @@ fn exporting(result: &str, module: &str) -> Vec<u8> {
     ))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_other_types() {
-    let text = refusal(&exporting("string", "")).await;
-    assert!(text.contains("its types are not those of paramedic:policy@1.0.0"), "{text}");
-    let import = wat(r#"(component
-            (import "paramedic:policy/incident@1.0.0" (instance (export "now" (func (result string)))))
+/// A component that imports this of an interface, and whose exports are empty.
+fn importing(interface: &str, exports: &str) -> Vec<u8> {
+    wat(&format!(
+        r#"(component
+            (import "paramedic:policy/{interface}" (instance {exports}))
             (instance $none)
             (export "paramedic:policy/handler@1.0.0" (instance $none))
-            (export "paramedic:policy/lifecycle@1.0.0" (instance $none)))"#);
-    assert!(refusal(&import).await.contains("its types are not those of paramedic:policy@1.0.0"));
-    let later = wat(r#"(component (import "paramedic:policy/weather@1.0.0" (instance)))"#);
-    assert!(refusal(&later).await.contains("imports paramedic:policy/weather@1.0.0, which is not part of the contract"));
+            (export "paramedic:policy/lifecycle@1.0.0" (instance $none)))"#
+    ))
+}
+
+/// The engine's own words are about its inside; these name the function, the field and both types.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_other_types() {
+    const RECORD: &str = r#"(type $t (record (field "source" string)))
+        (export "alert-record" (type $a (eq $t))) (export "alert" (func (result $a)))"#;
+    let of_types = [
+        (
+            exporting("string", ""),
+            "it exports `handler.decide`, and its result is string there, \
+             and should be result<variant {pass, ignore, act, wait, escalate}, string>",
+        ),
+        (
+            importing("incident@1.0.0", r#"(export "now" (func (result string)))"#),
+            "it imports `incident.now`, and its result is string there, and should be s64",
+        ),
+        (
+            importing("incident@1.0.0", r#"(export "now" (func (param "zone" string) (result s64)))"#),
+            "it imports `incident.now`, and it has 1 parameter there, and should have 0 parameters",
+        ),
+        (importing("incident@1.2.0", RECORD), "it imports `incident.alert`, and its result has no field `status` there"),
+        (
+            importing("metrics@1.0.0", r#"(export "query" (func (param "promql" u32)))"#),
+            "it imports `metrics.query`, and its parameter `promql` is u32 there, and should be string",
+        ),
+        (importing("log@1.0.0", ""), "it exports `handler` without the function `decide`"),
+    ];
+    for (bytes, what) in of_types {
+        let whole = format!(
+            "plugin some\u{fffd}thing.wasm: its types are not those of paramedic:policy@1.0.0: {what}; \
+             build it with the contract's unchanged WIT files"
+        );
+        assert_eq!(refusal(&bytes).await, whole);
+    }
+    let newer = "which is not part of the contract paramedic:policy@1.0.0; it may be made for a newer Paramedic";
+    let function = importing("incident@1.1.0", r#"(export "weather" (func (result string)))"#);
+    assert_eq!(
+        refusal(&function).await,
+        format!("plugin some\u{fffd}thing.wasm: it imports the function `incident.weather`, {newer}")
+    );
+    let interface = wat(r#"(component (import "paramedic:policy/weather@1.0.0" (instance)))"#);
+    assert_eq!(
+        refusal(&interface).await,
+        format!("plugin some\u{fffd}thing.wasm: it imports paramedic:policy/weather@1.0.0, {newer}")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,8 @@ async fn each_ends_as_its_own_failure() {
         ("act-17", "broke its contract: it answered `act` with 17 proposals; 16 are allowed"),
         ("huge-target", "broke its contract: the target of a proposal is 102400 bytes long; 1024 are allowed"),
         ("playbook-huge-vars", "broke its contract: the variables of a playbook are "),
+        ("keep-variables", "broke its contract: a proposal has 20000 variables; 256 are allowed"),
+        ("keep-silences", "broke its contract: its proposals are more than 512 KiB long together"),
         ("error", "the plugin could not decide: �red"),
         ("no-such-verb", "the plugin could not decide: no guest knows how to"),
     ];
@@ -33,6 +35,13 @@ async fn each_ends_as_its_own_failure() {
         assert!(!said.contains(|c: char| c.is_control()), "{verb}: {said:?}");
         assert_others_go_on().await;
     }
+}
+
+/// What is made and dropped is not counted, and neither is what fits.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_proposals_may_be_kept_as_long_as_they_fit() {
+    assert_eq!(ask("keep-texts:60", &patient()).await.decision.unwrap().reason(), "60 were kept");
+    assert_eq!(ask("keep-silences:1", &patient()).await.decision.unwrap().reason(), "1 were kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +55,7 @@ async fn a_panic_is_told_in_the_plugins_own_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_never_ends_is_ended_at_the_deadline() {
     let limits = Limits { deadline: Duration::from_millis(250), ..Limits::default() };
-    for verb in ["spin", "ask-for-ever"] {
+    for verb in ["spin", "ask-for-ever", "fill:48", "copy:48", "fill:1", "copy:1"] {
         guests().await;
         let began = Instant::now();
         let ruling = ask(verb, &limits).await;
@@ -56,6 +65,15 @@ async fn what_never_ends_is_ended_at_the_deadline() {
         assert!(u128::from(ruling.micros) >= limits.deadline.as_micros(), "{verb}");
         assert_others_go_on().await;
     }
+}
+
+/// Host calls are the plugin's own time, however many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_calls_costs_the_plugins_own_time() {
+    let patient = Limits { deadline: Duration::from_secs(20), ..Limits::default() };
+    assert_eq!(ask("now-flood", &patient).await.decision.unwrap().reason(), "3000");
+    let short = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
+    assert_eq!(ask("now-flood", &short).await.decision, Err(Failure::Deadline(short.deadline)));
 }
 
 /// On a runtime with one thread a plugin that computes for ever must still let the rest of the program run.

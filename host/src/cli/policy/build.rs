@@ -49,6 +49,8 @@ impl Build {
             plugin.size().div_ceil(1024),
             print_duration(begun.elapsed())
         ));
+        line(format!("  sha256   {}", plugin.digest()));
+        line(format!("  imports  {}", plugin.imports().join(", ")));
         note(format!("next: paramedic policy test {}", self.folder.display()));
         Ok(End::Fine)
     }
@@ -58,8 +60,13 @@ impl Build {
 pub(super) async fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let made = match project.language {
         Language::Rust => rust(project).await?,
+        Language::Python => python(project).await?,
+        Language::Js => js(project).await?,
     };
     let plugin = project.plugin();
+    if made == plugin {
+        return Ok(plugin);
+    }
     let dist = project.folder().join("dist");
     std::fs::create_dir_all(&dist).with_context(|| format!("{} cannot be made", dist.display()))?;
     // Whoever reads it meanwhile gets the old one or the new one.
@@ -83,6 +90,57 @@ async fn rust(project: &Project) -> anyhow::Result<PathBuf> {
     artefact(&said, &project.name).with_context(|| {
         format!("cargo has built no component of {}: Cargo.toml needs `[lib]` with `crate-type = [\"cdylib\"]`", project.name)
     })
+}
+
+/// The version that the SDK was made with; others may want other arguments.
+const COMPONENTIZE_PY: &str = "0.25.1";
+
+async fn python(project: &Project) -> anyhow::Result<PathBuf> {
+    let folder = project.folder();
+    let tool = match own_python_tool(folder) {
+        Some(tool) => tool,
+        None => {
+            note(format!("Fetching componentize-py {COMPONENTIZE_PY} into {}/.venv (once)", folder.display()));
+            let how = "install Python with its venv: on Debian `apt-get install python3 python3-venv`";
+            output(folder, "python3", &["-m", "venv", ".venv"]).await.context(how)?;
+            let pip = absolute(folder)?.join(".venv/bin/pip");
+            let args = ["install", "--quiet", "--requirement", "requirements.txt"];
+            output(folder, &pip.to_string_lossy(), &args).await.context("componentize-py cannot be fetched")?;
+            own_python_tool(folder).context("requirements.txt does not name componentize-py")?
+        }
+    };
+    note("Compiling; Python takes half a minute");
+    let dist = folder.join("dist");
+    std::fs::create_dir_all(&dist).with_context(|| format!("{} cannot be made", dist.display()))?;
+    let made = format!("dist/{}.wasm", project.name);
+    let args = ["-q", "-d", "wit", "-w", "policy", "componentize", "--stub-wasi", "-p", "src", "-p", "sdk"];
+    let args: Vec<&str> = args.into_iter().chain(["paramedic_component", "-o", &made]).collect();
+    output(folder, &tool.to_string_lossy(), &args).await.context("it does not build; what componentize-py said stands above")?;
+    Ok(project.plugin())
+}
+
+/// componentize-py in the project's own virtual environment.
+fn own_python_tool(folder: &Path) -> Option<PathBuf> {
+    let tool = absolute(folder).ok()?.join(".venv/bin/componentize-py");
+    tool.is_file().then_some(tool)
+}
+
+/// A tool is run in the project's folder, so its own path has to hold from there.
+fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(folder).with_context(|| format!("{} cannot be found", folder.display()))
+}
+
+async fn js(project: &Project) -> anyhow::Result<PathBuf> {
+    let folder = project.folder();
+    let how = "install Node.js 18 or newer with npm: on Debian `apt-get install nodejs npm`";
+    output(folder, "node", &["--version"]).await.context(how)?;
+    if !folder.join("node_modules/componentize-qjs").is_dir() {
+        note(format!("Fetching componentize-qjs into {}/node_modules (once)", folder.display()));
+        let args = ["ci", "--no-audit", "--no-fund", "--silent"];
+        output(folder, "npm", &args).await.context(how)?;
+    }
+    output(folder, "node", &["sdk/build.mjs"]).await.context("it does not build; what the tools said stands above")?;
+    Ok(project.plugin())
 }
 
 /// The component among what cargo says it has made.

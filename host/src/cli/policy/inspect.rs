@@ -11,8 +11,8 @@ use crate::action::Kind;
 use crate::cli::output::{json, line, table};
 use crate::cli::{End, Output};
 use crate::clock::print_duration;
-use crate::config::yaml::Source;
 use crate::config::ConfigError;
+use crate::config::yaml::Source;
 use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::CONTRACT_VERSION;
 use crate::policy::Policy;
@@ -103,10 +103,8 @@ impl Inspect {
 
     fn json(&self, plugin: &Plugin, wishes: &[Wish], compared: bool, took: Duration) -> anyhow::Result<()> {
         let manifest = plugin.manifest();
-        let wishes: Vec<_> = wishes
-            .iter()
-            .map(|wish| value!({ "what": wish.what, "declared": wish.declared, "granted": wish.granted }))
-            .collect();
+        let wishes: Vec<_> =
+            wishes.iter().map(|wish| value!({ "what": wish.what, "declared": wish.declared, "granted": wish.granted })).collect();
         json(&value!({
             "name": manifest.name, "version": manifest.version, "description": manifest.description, "sha256": plugin.digest(),
             "contract": CONTRACT_VERSION, "actions": manifest.actions, "lookups": manifest.lookups, "imports": plugin.imports(),
@@ -116,7 +114,7 @@ impl Inspect {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Policy> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Policy> {
     let wrong = |problems| anyhow::Error::from(ConfigError::from(problems));
     Source::open(file).and_then(|source| source.read()).map_err(wrong)
 }

@@ -33,12 +33,12 @@ pub struct New {
     dir: Option<PathBuf>,
 }
 
-/// A file of a project: its path there and its text.
-type Embedded = (&'static str, &'static str);
+/// A file of a project: its path there, its path in this repository, and its text.
+type Embedded = (&'static str, &'static str, &'static str);
 
 macro_rules! files {
     ($($to:literal <- $from:literal),* $(,)?) => {
-        &[$(($to, include_str!(concat!("../../../../", $from)))),*]
+        &[$(($to, $from, include_str!(concat!("../../../../", $from)))),*]
     };
 }
 
@@ -51,6 +51,25 @@ fn template(language: Language) -> &'static [Embedded] {
             "cases/restart.yaml" <- "plugins/sdk-rust/template/cases/restart.yaml",
             ".gitignore" <- "plugins/sdk-rust/template/gitignore",
             "src/lib.rs" <- "plugins/sdk-rust/template/src/lib.rs",
+        ],
+        Language::Python => files![
+            "README.md" <- "plugins/sdk-python/template/README.md",
+            "cases/restart.yaml" <- "plugins/sdk-python/template/cases/restart.yaml",
+            ".gitignore" <- "plugins/sdk-python/template/gitignore",
+            "pyproject.toml" <- "plugins/sdk-python/template/pyproject.toml",
+            "requirements.txt" <- "plugins/sdk-python/template/requirements.txt",
+            "src/plugin.py" <- "plugins/sdk-python/template/src/plugin.py",
+            "tests/test_plugin.py" <- "plugins/sdk-python/template/tests/test_plugin.py",
+        ],
+        Language::Js => files![
+            "README.md" <- "plugins/sdk-js/template/README.md",
+            "cases/restart.yaml" <- "plugins/sdk-js/template/cases/restart.yaml",
+            ".gitignore" <- "plugins/sdk-js/template/gitignore",
+            "package-lock.json" <- "plugins/sdk-js/template/package-lock.json",
+            "package.json" <- "plugins/sdk-js/template/package.json",
+            "src/plugin.js" <- "plugins/sdk-js/template/src/plugin.js",
+            "tests/plugin.test.js" <- "plugins/sdk-js/template/tests/plugin.test.js",
+            "tsconfig.json" <- "plugins/sdk-js/template/tsconfig.json",
         ],
     }
 }
@@ -77,11 +96,40 @@ fn sdk(language: Language) -> &'static [Embedded] {
             "sdk/paramedic-policy/src/variables.rs" <- "plugins/sdk-rust/src/variables.rs",
             "sdk/paramedic-policy/src/words.rs" <- "plugins/sdk-rust/src/words.rs",
         ],
+        Language::Python => files![
+            "sdk/paramedic_policy/__init__.py" <- "plugins/sdk-python/paramedic_policy/__init__.py",
+            "sdk/paramedic_policy/containers.py" <- "plugins/sdk-python/paramedic_policy/containers.py",
+            "sdk/paramedic_policy/decision.py" <- "plugins/sdk-python/paramedic_policy/decision.py",
+            "sdk/paramedic_policy/history.py" <- "plugins/sdk-python/paramedic_policy/history.py",
+            "sdk/paramedic_policy/incident.py" <- "plugins/sdk-python/paramedic_policy/incident.py",
+            "sdk/paramedic_policy/log.py" <- "plugins/sdk-python/paramedic_policy/log.py",
+            "sdk/paramedic_policy/lookup.py" <- "plugins/sdk-python/paramedic_policy/lookup.py",
+            "sdk/paramedic_policy/metrics.py" <- "plugins/sdk-python/paramedic_policy/metrics.py",
+            "sdk/paramedic_policy/plugin.py" <- "plugins/sdk-python/paramedic_policy/plugin.py",
+            "sdk/paramedic_policy/settings.py" <- "plugins/sdk-python/paramedic_policy/settings.py",
+            "sdk/paramedic_policy/testing.py" <- "plugins/sdk-python/paramedic_policy/testing.py",
+            "sdk/paramedic_policy/words.py" <- "plugins/sdk-python/paramedic_policy/words.py",
+            "sdk/paramedic_component.py" <- "plugins/sdk-python/paramedic_component.py",
+        ],
+        Language::Js => files![
+            "sdk/build.mjs" <- "plugins/sdk-js/build.mjs",
+            "sdk/component.js" <- "plugins/sdk-js/component.js",
+            "sdk/decision.js" <- "plugins/sdk-js/decision.js",
+            "sdk/incident.js" <- "plugins/sdk-js/incident.js",
+            "sdk/index.d.ts" <- "plugins/sdk-js/index.d.ts",
+            "sdk/index.js" <- "plugins/sdk-js/index.js",
+            "sdk/lookup.js" <- "plugins/sdk-js/lookup.js",
+            "sdk/plugin.js" <- "plugins/sdk-js/plugin.js",
+            "sdk/settings.js" <- "plugins/sdk-js/settings.js",
+            "sdk/testing.d.ts" <- "plugins/sdk-js/testing.d.ts",
+            "sdk/testing.js" <- "plugins/sdk-js/testing.js",
+            "sdk/words.js" <- "plugins/sdk-js/words.js",
+        ],
     }
 }
 
 /// The contract, which every SDK reads.
-const CONTRACT: Embedded = ("wit/policy.wit", include_str!("../../../../wit/policy.wit"));
+const CONTRACT: Embedded = ("wit/policy.wit", "wit/policy.wit", include_str!("../../../../wit/policy.wit"));
 
 impl New {
     pub(super) fn run(self) -> anyhow::Result<End> {
@@ -91,10 +139,10 @@ impl New {
         if taken {
             bail!("{} is there already and not empty: choose another name, or another folder with --dir", folder.display());
         }
-        for (path, text) in template(self.lang) {
+        for (path, _, text) in template(self.lang) {
             write(&folder, path, &text.replace("{{name}}", &self.name))?;
         }
-        for (path, text) in sdk(self.lang).iter().chain([&CONTRACT]) {
+        for (path, _, text) in sdk(self.lang).iter().chain([&CONTRACT]) {
             write(&folder, path, text)?;
         }
         let shown = folder.display();
@@ -120,12 +168,14 @@ mod tests {
 
     use super::*;
 
-    fn below(folder: &Path, found: &mut BTreeSet<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                below(&path, found);
-            } else {
+    /// All files below a folder of an SDK but its own tests, as paths in this repository.
+    fn below(repository: &Path, folder: &str, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(repository.join(folder)).unwrap().flatten() {
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            let (is_folder, own) = (entry.path().is_dir(), !path.contains("/template/") && path.ends_with("/tests"));
+            if is_folder && !own && !path.ends_with("__pycache__") {
+                below(repository, &path, found);
+            } else if !is_folder {
                 found.insert(path);
             }
         }
@@ -134,17 +184,16 @@ mod tests {
     /// A file that is added to an SDK has to be carried, too.
     #[test]
     fn a_project_carries_all_of_its_sdk() {
+        // What makes a package of an SDK here, and tells readers of this repository what it is.
+        let stay = ["sdk-rust/Cargo.toml", "sdk-python/README.md", "sdk-js/README.md", "sdk-js/package.json"];
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut sources = BTreeSet::new();
-        below(&repository.join("plugins/sdk-rust/src"), &mut sources);
-        for path in sources {
-            let to = Path::new("sdk/paramedic-policy").join(path.strip_prefix(repository.join("plugins/sdk-rust")).unwrap());
-            let carried = sdk(Language::Rust).iter().find(|(carried, _)| Path::new(carried) == to);
-            let text = std::fs::read_to_string(&path).unwrap();
-            assert!(carried.is_some_and(|(_, carried)| *carried == text), "{} is not carried", path.display());
+        for (language, folder) in [(Language::Rust, "sdk-rust"), (Language::Python, "sdk-python"), (Language::Js, "sdk-js")] {
+            let mut files = BTreeSet::new();
+            below(&repository, &format!("plugins/{folder}"), &mut files);
+            files.retain(|file| !stay.iter().any(|stay| file.strip_prefix("plugins/") == Some(stay)));
+            let carried: BTreeSet<String> =
+                template(language).iter().chain(sdk(language)).map(|(_, from, _)| (*from).to_owned()).collect();
+            assert_eq!(carried, files, "{folder}");
         }
-        let mut files = BTreeSet::new();
-        below(&repository.join("plugins/sdk-rust/template"), &mut files);
-        assert_eq!(files.len(), template(Language::Rust).len() + 1, "each file of the template, and the SDK's manifest");
     }
 }

@@ -10,16 +10,22 @@ use serde::Deserialize;
 pub(super) enum Language {
     /// `cargo`, target wasm32-wasip2
     Rust,
+    /// componentize-py, in the project's own virtual environment
+    Python,
+    /// JavaScript or TypeScript, compiled with QuickJS, in the project's own node_modules
+    Js,
 }
 
 impl Language {
     /// All of them.
-    const ALL: [Self; 1] = [Self::Rust];
+    const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Js];
 
     /// The file that tells it.
     pub(super) fn file(self) -> &'static str {
         match self {
             Self::Rust => "Cargo.toml",
+            Self::Python => "pyproject.toml",
+            Self::Js => "package.json",
         }
     }
 }
@@ -51,7 +57,7 @@ impl Project {
     pub(super) fn open(folder: &Path) -> anyhow::Result<Self> {
         let Some(language) = Language::ALL.into_iter().find(|language| folder.join(language.file()).is_file()) else {
             bail!(
-                "{} is no policy project: it has no Cargo.toml; \
+                "{} is no policy project: it has no Cargo.toml, pyproject.toml or package.json; \
                  `paramedic policy new --lang rust my-policy` makes one",
                 folder.display()
             );
@@ -108,8 +114,14 @@ fn name_of(language: Language, text: &str) -> anyhow::Result<String> {
     struct Cargo {
         package: Named,
     }
+    #[derive(Deserialize)]
+    struct Python {
+        project: Named,
+    }
     Ok(match language {
         Language::Rust => toml::from_str::<Cargo>(text)?.package.name,
+        Language::Python => toml::from_str::<Python>(text)?.project.name,
+        Language::Js => serde_json::from_str::<Named>(text)?.name,
     })
 }
 
@@ -123,6 +135,9 @@ mod tests {
         let name = |language, text| name_of(language, text).ok();
         assert_eq!(name(Language::Rust, "[package]\nname = \"heal-web\"\n").as_deref(), Some("heal-web"));
         assert_eq!(name(Language::Rust, "[workspace]"), None);
+        assert_eq!(name(Language::Python, "[project]\nname = \"heal-web\"\n").as_deref(), Some("heal-web"));
+        assert_eq!(name(Language::Js, "{\"name\": \"heal-web\"}").as_deref(), Some("heal-web"));
+        assert_eq!(name(Language::Js, "{}"), None);
     }
 
     #[test]
