@@ -13,8 +13,8 @@ mod journal;
 mod observe;
 mod output;
 mod policy;
-mod replay;
 mod reload;
+mod replay;
 mod serve;
 mod verdict;
 
