@@ -13,7 +13,9 @@ pub mod measure;
 pub mod plugin;
 pub mod question;
 pub mod sandbox;
+mod schema;
 mod shapes;
+mod slow;
 pub mod told;
 mod wasi;
 

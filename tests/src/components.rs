@@ -16,7 +16,23 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 fn build() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists()).unwrap();
-    cargo(target, &["-p", "restart-container", "-p", "run-playbook", "-p", "guests", "-p", "guest-files", "-p", "guest-clock"]);
+    cargo(
+        target,
+        &[
+            "-p",
+            "restart-container",
+            "-p",
+            "run-playbook",
+            "-p",
+            "rules",
+            "-p",
+            "guests",
+            "-p",
+            "guest-files",
+            "-p",
+            "guest-clock",
+        ],
+    );
     cargo(target, &["-p", "guests", "--examples"]);
     target.join("wasm32-wasip2/plugin")
 }

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use paramedic::action::{Action, ContainerId, DockerVerb, Ending, Outcome};
 use paramedic::alert::Alert;
 use paramedic::clock::Time;
 use paramedic::decide::lookup::Recorded;
 use paramedic::decide::sandbox::{Brief, Limits, Plugin, Sandbox};
-use paramedic::decide::told;
-use paramedic::incident::lookup::Looked;
-use paramedic::incident::{Attempt, Intent, Progress, TargetView, Trigger, Verdict};
+use paramedic::incident::lookup::{Looked, PastAttempt};
+use paramedic::incident::{TargetView, Trigger};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -29,7 +27,7 @@ struct Question {
     #[serde(default)]
     targets: Vec<TargetView>,
     #[serde(default)]
-    attempts: Vec<Tried>,
+    attempts: Vec<PastAttempt>,
     #[serde(default)]
     settings: Value,
     #[serde(default)]
@@ -39,34 +37,6 @@ struct Question {
     decided: Value,
 }
 
-/// An earlier attempt: one restart.
-#[derive(Clone, Deserialize, Serialize)]
-struct Tried {
-    target: String,
-    ending: Ending,
-    #[serde(default)]
-    message: String,
-    verdict: Option<Verdict>,
-}
-
-impl Tried {
-    fn attempt(&self, number: u32) -> Attempt {
-        let began = Time(1_767_225_600_000 + i64::from(number) * 60_000);
-        let action = Action::Docker {
-            verb: DockerVerb::Restart,
-            target: self.target.parse().unwrap(),
-            container: "c15c57f6a541".parse::<ContainerId>().unwrap(),
-            started_at: String::new(),
-            grace_seconds: None,
-            signal: None,
-        };
-        let outcome = Outcome { ending: self.ending, message: self.message.clone(), touched: true, output: Vec::new() };
-        let intents = vec![Intent { number, action, progress: Progress::Ended(outcome) }];
-        let ended_at = Time(began.0 + 1_000);
-        Attempt { number, started_at: began, ended_at, intents, refused: Vec::new(), verdict: self.verdict, stopped: None }
-    }
-}
-
 impl Question {
     fn brief(&self, lookups: Arc<Recorded>) -> Brief {
         Brief {
@@ -74,7 +44,7 @@ impl Question {
             alert: self.alert.clone(),
             first_seen: Time(1_767_225_601_000),
             trigger: self.trigger,
-            attempts: self.attempts.iter().zip(1..).map(|(tried, number)| told::attempt(&tried.attempt(number))).collect(),
+            attempts: self.attempts.clone(),
             targets: self.targets.clone(),
             settings: self.settings.clone(),
             now: Time(1_767_226_000_000),

@@ -10,6 +10,7 @@ mod cancelling;
 mod compatibility;
 mod components;
 mod config;
+mod cookbook;
 mod crash;
 mod diagnostics;
 mod docker;

@@ -176,7 +176,8 @@ async fn generation(folder: &Path, n: usize) -> Vec<Loaded> {
     std::fs::create_dir_all(&policies).unwrap();
     for name in ["a", "b", "c"] {
         let text = format!(
-            "name: {name}\nplugin: {}.wasm\nmode: observe\nmatch: ['alertname=\"Down\"']\nsettings: {{grace_seconds: {}}}\n",
+            "name: {name}\nplugin: {}.wasm\nmode: observe\nmatch: ['alertname=\"Down\"']\nsettings: {{grace_seconds: {}}}\n\
+             limits: {{deadline: 10s}}\n",
             n % 2,
             n + 1
         );
@@ -244,13 +245,18 @@ async fn ten_thousand_decisions_while_policies_are_swapped_a_hundred_times() {
         });
     }
     // Each swap waits until so much was decided that the next belongs to its share.
-    for (n, decider) in generations.enumerate() {
-        while done.load(Ordering::SeqCst) < n * DECISIONS / (SWAPS + 1) {
-            tokio::task::yield_now().await;
+    let (swapped, decided) = (present.clone(), Arc::clone(&done));
+    let mut swapper = tokio::task::JoinSet::new();
+    swapper.spawn(async move {
+        for (n, decider) in generations.enumerate() {
+            while decided.load(Ordering::SeqCst) < n * DECISIONS / (SWAPS + 1) {
+                tokio::task::yield_now().await;
+            }
+            swapped.swap(decider);
         }
-        present.swap(decider);
-    }
+    });
     let seen: HashSet<usize> = askers.join_all().await.into_iter().flatten().collect();
+    swapper.join_all().await;
     assert_eq!(done.load(Ordering::SeqCst), DECISIONS, "none is lost");
     assert!(seen.len() > SWAPS / 2, "only {} generations were asked: were they swapped while others decided?", seen.len());
 }

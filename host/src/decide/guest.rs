@@ -2,7 +2,7 @@
 //!
 //! Everything here is bounded, since the plugin drives it. Absent on purpose: anything shared between two sandboxes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
@@ -43,8 +43,10 @@ pub(super) struct Guest {
     pub(super) limits: Limits,
     /// What it said it may ever look at.
     pub(super) declared: Vec<&'static str>,
-    /// What it has looked at.
-    pub(super) record: Record,
+    /// What it has looked at; shared with whoever waits for the answer.
+    pub(super) record: Arc<Mutex<Record>>,
+    /// Set when it has computed for so long that it has to go on elsewhere; then its lookups are still made here.
+    pub(super) slow: Arc<Slow>,
     /// When its time is up.
     pub(super) deadline: Instant,
 }
@@ -64,10 +66,14 @@ impl Guest {
             deadline: Instant::now() + limits.deadline,
             limits: limits.clone(),
             declared: declared.to_vec(),
-            record: Record::default(),
+            record: Arc::default(),
+            slow: Arc::default(),
         }
     }
 }
+
+/// Where the lookups of a slow plugin are made: the runtime that it was asked on.
+pub(super) type Slow = OnceLock<tokio::runtime::Handle>;
 
 /// The plugin did what the contract forbids; ends the call.
 #[derive(Debug, thiserror::Error)]

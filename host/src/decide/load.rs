@@ -7,7 +7,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
@@ -17,7 +16,7 @@ use super::guest::Guest;
 use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
-use super::{shapes, wasi};
+use super::{schema, shapes, wasi};
 use crate::action::Kind;
 use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
@@ -26,14 +25,16 @@ use crate::telemetry::clean;
 const MAX_FILE_BYTES: usize = 64 << 20;
 /// Bytes of a component's header.
 const HEADER: usize = 8;
+/// The kind of section that holds a component in a component.
+const NESTED: u8 = 4;
+/// How deep components may lie in one another; toolchains make two.
+const MAX_NESTED: usize = 16;
 /// Names of forbidden imports that are shown.
 const MAX_SHOWN: usize = 12;
 /// How long compiling may take; Python plugins take 8 s on two cores.
 const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
-/// Bytes of a settings schema.
-const MAX_SCHEMA_BYTES: usize = 64 << 10;
 /// The contract that is spoken here; same major version, any minor one.
 pub(super) const CONTRACT: &str = "paramedic:policy";
 /// Its version.
@@ -82,6 +83,11 @@ pub enum Problem {
     /// The compiler takes too long.
     #[error("compiling it takes longer than {} s; make it smaller", COMPILE_WITHIN.as_secs())]
     TooSlow,
+    /// Others are being compiled, and do not end.
+    #[error(
+        "it was not compiled: other plugins have kept the compilers busy for {} s; take away the one that takes so long, restart Paramedic, and load it again", COMPILE_WITHIN.as_secs()
+    )]
+    CompilersBusy,
     /// It wants the outside world.
     #[error(
         "it imports {0}; a policy gets no {1}: remove what uses it, and take the time from `incident.now`, facts from `incident`"
@@ -153,7 +159,15 @@ impl Sandbox {
         let pre = pre.and_then(policy).map_err(told)?;
         let (manifest, schema) = read(self.describe(&pre).await.map_err(told)?)?;
         let size = bytes.len();
-        let plugin = Arc::new(Plugin { sandbox: self.clone(), pre, digest: digest.clone(), size, imports, manifest, schema });
+        let plugin = Arc::new(Plugin {
+            sandbox: self.clone(),
+            pre,
+            digest: digest.clone(),
+            size,
+            imports,
+            manifest,
+            schema: schema.map(Arc::new),
+        });
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&plugin));
@@ -161,14 +175,12 @@ impl Sandbox {
     }
 
     async fn compile(&self, bytes: &[u8]) -> Result<Component, Problem> {
-        let (engine, compilers, bytes) = (self.engine.clone(), self.compilers.clone(), bytes.to_vec());
-        let work = async move {
-            let permit = compilers.acquire_owned().await;
-            // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
-            let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
-            tokio::task::spawn_blocking(compile).await
-        };
-        match tokio::time::timeout(COMPILE_WITHIN, work).await {
+        let permit = tokio::time::timeout(COMPILE_WITHIN, self.compilers.clone().acquire_owned()).await;
+        let Ok(permit) = permit else { return Err(Problem::CompilersBusy) };
+        let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
+        // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
+        let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
+        match tokio::time::timeout(COMPILE_WITHIN, tokio::task::spawn_blocking(compile)).await {
             Err(_) => Err(Problem::TooSlow),
             Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
             Ok(Ok(Err(error))) => Err(not_compiled(&error)),
@@ -223,17 +235,40 @@ fn look_at(bytes: &[u8]) -> Result<(), Problem> {
 /// off in many ways, and none of them says so.
 fn whole(sections: &[u8]) -> Result<(), Problem> {
     let mut rest = sections;
-    while let [_kind, after @ ..] = rest {
-        let digits = after.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4);
-        let number = after.iter().take(digits + 1).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
-        let content = after.get(digits + 1..).and_then(|content| content.get(number..));
-        let Some(next) = content else {
+    while let [kind, after @ ..] = rest {
+        let (digits, number) = length(after);
+        let content = after.get(digits..).and_then(|content| content.get(..number));
+        let Some(content) = content else {
             let have = HEADER + sections.len();
-            return Err(Problem::Truncated { have, want: have - after.len() + digits + 1 + number });
+            return Err(Problem::Truncated { have, want: have - after.len() + digits + number });
         };
-        rest = next;
+        if *kind == NESTED && deeper_than(MAX_NESTED, content) {
+            return Err(Problem::DoesNotFit(format!("its components are nested more than {MAX_NESTED} deep")));
+        }
+        rest = &after[digits + number..];
     }
     Ok(())
+}
+
+/// Whether a component has others in it, and these others in them, beyond that depth: a compiler needs its stack for each.
+fn deeper_than(depth: usize, component: &[u8]) -> bool {
+    let Some(next) = depth.checked_sub(1) else { return true };
+    let mut rest = component.get(HEADER..).unwrap_or_default();
+    while let [kind, after @ ..] = rest {
+        let (digits, number) = length(after);
+        let Some(content) = after.get(digits..).and_then(|content| content.get(..number)) else { return false };
+        if *kind == NESTED && deeper_than(next, content) {
+            return true;
+        }
+        rest = &after[digits + number..];
+    }
+    false
+}
+
+/// A section's length, and how many bytes it is written in.
+fn length(bytes: &[u8]) -> (usize, usize) {
+    let digits = bytes.iter().take(5).position(|byte| byte & 0x80 == 0).unwrap_or(4) + 1;
+    (digits, bytes.iter().take(digits).rev().fold(0_usize, |sum, byte| sum << 7 | usize::from(byte & 0x7f)))
 }
 
 fn check_imports(imports: &[String]) -> Result<(), Problem> {
@@ -354,7 +389,7 @@ fn read(raw: RawManifest) -> Result<(Manifest, Option<jsonschema::Validator>), P
     let mut lookups = raw.lookups.iter().map(|word| lookup(word)).collect::<Result<Vec<_>, _>>()?;
     lookups.sort_unstable();
     lookups.dedup();
-    let (settings_schema, validator) = schema(&raw.settings_schema)?.unzip();
+    let (settings_schema, validator) = schema::read(&raw.settings_schema).map_err(Problem::BrokenSchema)?.unzip();
     let description = clean(raw.description.trim(), 300);
     Ok((Manifest { name, version, description, actions, lookups, settings_schema }, validator))
 }
@@ -367,21 +402,6 @@ fn kind(word: &str) -> Result<Kind, Problem> {
 fn lookup(word: &str) -> Result<&'static str, Problem> {
     let unknown = || Problem::UnknownLookup(clean(word, 64), Lookup::WORDS.join(", "));
     Lookup::WORDS.into_iter().find(|known| *known == word).ok_or_else(unknown)
-}
-
-fn schema(text: &str) -> Result<Option<(Value, jsonschema::Validator)>, Problem> {
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    if text.len() > MAX_SCHEMA_BYTES {
-        return Err(Problem::BrokenSchema(format!("it has {} bytes; {MAX_SCHEMA_BYTES} are allowed", text.len())));
-    }
-    let broken = |why: String| Problem::BrokenSchema(clean(&why, 300));
-    let schema: Value = serde_json::from_str(text).map_err(|e| broken(format!("it is no JSON: {e}")))?;
-    // A pattern is checked by the engine without backtracking: a plugin's schema must not be able to stall the host.
-    let options = jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex());
-    let validator = options.build(&schema).map_err(|e| broken(e.to_string()))?;
-    Ok(Some((schema, validator)))
 }
 
 fn sentence(error: &wasmtime::Error) -> String {
@@ -473,36 +493,5 @@ mod tests {
         assert!(error.contains("`docker.exec`") && error.contains("docker.restart, docker.start"), "{error}");
         assert!(matches!(read(RawManifest { name: "\n".into(), ..raw(&[], "") }), Err(Problem::Nameless("name"))));
         assert!(matches!(read(RawManifest { version: String::new(), ..raw(&[], "") }), Err(Problem::Nameless("version"))));
-    }
-
-    #[test]
-    fn a_schema_that_cannot_be_used_is_refused() {
-        for broken in ["{", "3", r#"{"type": 3}"#, r#"{"$ref": "https://example.com/x"}"#, r#"{"pattern": "("}"#] {
-            assert!(matches!(schema(broken), Err(Problem::BrokenSchema(_))), "{broken}");
-        }
-        let large = format!(r#"{{"description": "{}"}}"#, "x".repeat(MAX_SCHEMA_BYTES));
-        assert!(matches!(schema(&large), Err(Problem::BrokenSchema(_))));
-        let deep = format!("{}true{}", r#"{"not":"#.repeat(10_000), "}".repeat(10_000));
-        assert!(matches!(schema(&deep), Err(Problem::BrokenSchema(_))));
-    }
-
-    /// A schema is a plugin's, and checking it must neither stall the host nor overflow its stack.
-    #[test]
-    fn a_schema_that_goes_in_circles_does_no_harm() {
-        let circles = [
-            r##"{"$ref": "#"}"##,
-            r##"{"allOf": [{"$ref": "#"}]}"##,
-            r##"{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}"##,
-            r##"{"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}"##,
-        ];
-        for circle in circles {
-            if let Ok(Some((_, validator))) = schema(circle) {
-                let _ = validator.iter_errors(&serde_json::json!({"a": 1})).count();
-            }
-        }
-        let (_, slow) = schema(r#"{"pattern": "^(a+)+$"}"#).unwrap().unwrap();
-        let began = std::time::Instant::now();
-        assert!(!slow.is_valid(&Value::String("a".repeat(5000) + "b")));
-        assert!(began.elapsed() < Duration::from_secs(1));
     }
 }

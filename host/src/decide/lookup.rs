@@ -6,7 +6,9 @@
 pub mod live;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -48,6 +50,8 @@ pub(super) struct Record {
     pub(super) looked: Vec<Looked>,
     /// Time that was spent waiting for answers.
     pub(super) waited: Duration,
+    /// True while it waits for one.
+    pub(super) waiting: bool,
     bytes: usize,
 }
 
@@ -57,7 +61,7 @@ impl Guest {
         let Some(brief) = &self.brief else {
             return Err(Overstep("`describe` must not look at anything".to_owned()).into());
         };
-        if self.record.looked.len() >= MOST_LOOKUPS {
+        if self.record().looked.len() >= MOST_LOOKUPS {
             return Ok(Err(LookupError::LimitExceeded(format!("{MOST_LOOKUPS} lookups are answered for one decision"))));
         }
         if let Err(refused) = self.admit(&lookup) {
@@ -65,23 +69,42 @@ impl Guest {
         }
         let answers = brief.lookups.clone();
         let began = Instant::now();
-        let left = self.limits.lookups.saturating_sub(self.record.waited);
-        let answer = match tokio::time::timeout(left, answers.look(&lookup)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(LookupError::Unavailable(format!(
+        let left = {
+            let mut record = self.record();
+            record.waiting = true;
+            self.limits.lookups.saturating_sub(record.waited)
+        };
+        let answer = match self.slow.get().cloned() {
+            None => tokio::time::timeout(left, answers.look(&lookup)).await,
+            // Connections belong to the runtime on which they were made.
+            Some(home) => {
+                let asked = lookup.clone();
+                let looking = Kept(home.spawn(async move { answers.look(&asked).await }));
+                tokio::time::timeout(left, looking).await
+            }
+        };
+        let answer = answer.unwrap_or_else(|_| {
+            Err(LookupError::Unavailable(format!(
                 "no answer within {}, the policy's `limits.lookups`",
                 print_duration(self.limits.lookups)
-            ))),
-        };
+            )))
+        });
         let took = began.elapsed();
-        self.record.waited += took;
         self.deadline += took;
-        Ok(self.keep(lookup, answer, took))
+        let mut record = self.record();
+        record.waited += took;
+        record.waiting = false;
+        Ok(record.keep(lookup, answer, took))
+    }
+
+    /// What it has looked at so far.
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody is asked. The plugin wrote the question, so what is kept of it is bounded.
     fn refuse(&mut self, lookup: Lookup, refused: LookupError) -> Result<Found, LookupError> {
-        self.record.looked.push(Looked { lookup: bounded(lookup), answer: Err(refused.clone()), micros: 0 });
+        self.record().looked.push(Looked { lookup: bounded(lookup), answer: Err(refused.clone()), micros: 0 });
         Err(refused)
     }
 
@@ -102,13 +125,15 @@ impl Guest {
         }
         Ok(())
     }
+}
 
+impl Record {
     /// Writes it down. An answer for which there is no room is not given either: what is told and what is recorded must be the same.
     /// The question stays as it was: it is by it that a replay finds the answer.
     fn keep(&mut self, lookup: Lookup, answer: Result<Found, LookupError>, took: Duration) -> Result<Found, LookupError> {
         let size = written_size(&answer);
         let (answer, size) = match answer {
-            Ok(_) if self.record.bytes.saturating_add(size) > MOST_BYTES => {
+            Ok(_) if self.bytes.saturating_add(size) > MOST_BYTES => {
                 let text = format!("the answers to one decision's lookups may have {} KiB together", MOST_BYTES >> 10);
                 let refused = Err(LookupError::LimitExceeded(text));
                 let size = written_size(&refused);
@@ -117,10 +142,27 @@ impl Guest {
             answer => (answer, size),
         };
         // What is counted is what is recorded, so that a repetition counts the same.
-        self.record.bytes = self.record.bytes.saturating_add(size);
+        self.bytes = self.bytes.saturating_add(size);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.record.looked.push(Looked { lookup, answer: answer.clone(), micros });
+        self.looked.push(Looked { lookup, answer: answer.clone(), micros });
         answer
+    }
+}
+
+/// A lookup that is made elsewhere; it ends with whoever waits for it.
+struct Kept(tokio::task::JoinHandle<Result<Found, LookupError>>);
+
+impl Future for Kept {
+    type Output = Result<Found, LookupError>;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let done = Pin::new(&mut self.0).poll(cx);
+        done.map(|answer| answer.unwrap_or_else(|_| Err(LookupError::Other("the lookup crashed".to_owned()))))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

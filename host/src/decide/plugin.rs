@@ -3,7 +3,8 @@
 //! Each question runs in a sandbox of its own. Whatever goes wrong in it ends as a [`Failure`] of this one question; the next
 //! question, to this plugin or to another, knows nothing of it.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -19,11 +20,17 @@ use super::lookup::Record;
 use super::question::{Brief, Failure, Ruling, Said, weigh};
 use super::sandbox::{Limits, MAX_MEMORY, Sandbox};
 use crate::action::Kind;
-use crate::incident::{Decision, LogLine};
+use crate::clock::print_duration;
+use crate::incident::LogLine;
 use crate::telemetry::clean;
 
 /// How long a question waits for a free sandbox.
 const PLACE_WITHIN: Duration = Duration::from_secs(5);
+/// How much later than its own clock a plugin is given up.
+const GRACE: Duration = Duration::from_millis(10);
+/// Bytes that one instruction moves in some milliseconds. With more memory a plugin begins in the slow lane: nothing interrupts one
+/// instruction.
+const QUICKLY_MOVED: u64 = 64 << 20;
 /// Messages about settings that are shown at most.
 const MAX_MESSAGES: usize = 20;
 
@@ -78,7 +85,7 @@ pub struct Plugin {
     pub(super) size: usize,
     pub(super) imports: Vec<String>,
     pub(super) manifest: Manifest,
-    pub(super) schema: Option<jsonschema::Validator>,
+    pub(super) schema: Option<Arc<jsonschema::Validator>>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -111,7 +118,7 @@ impl Plugin {
     /// What is wrong with a policy's settings for this plugin, each message with its place; empty when nothing is. First the schema
     /// is asked, then the plugin itself.
     pub async fn check_settings(&self, settings: &Value) -> Vec<String> {
-        let wrong = self.against_schema(settings);
+        let wrong = self.against_schema(settings).await;
         if wrong.is_empty() { self.own_check(settings).await.err().into_iter().collect() } else { wrong }
     }
 
@@ -131,7 +138,7 @@ impl Plugin {
         }
     }
 
-    fn against_schema(&self, settings: &Value) -> Vec<String> {
+    async fn against_schema(&self, settings: &Value) -> Vec<String> {
         let none = Value::Object(serde_json::Map::new());
         let settings = if settings.is_null() { &none } else { settings };
         let Some(schema) = &self.schema else {
@@ -141,22 +148,61 @@ impl Plugin {
                 vec![format!("the plugin {} takes no settings", self.manifest.name)]
             };
         };
-        let message = |error: jsonschema::ValidationError<'_>| {
-            let place = error.instance_path().to_string();
-            clean(&if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }, 300)
-        };
-        schema.iter_errors(settings).take(MAX_MESSAGES).map(message).collect()
+        // The schema is a plugin's own, so checking with it must not hold up whoever loads policies.
+        let (schema, settings, written) = (schema.clone(), settings.clone(), self.manifest.settings_schema.clone());
+        let check = tokio::task::spawn_blocking(move || {
+            let message = |error: jsonschema::ValidationError<'_>| {
+                let place = error.instance_path().to_string();
+                let own = written.as_ref().and_then(|schema| own_words(schema, error.schema_path().as_str()));
+                let said = own.map_or_else(|| error.to_string(), str::to_owned);
+                clean(&if place.is_empty() { said } else { format!("{place}: {said}") }, 600)
+            };
+            schema.iter_errors(&settings).take(MAX_MESSAGES).map(message).collect()
+        });
+        match tokio::time::timeout(AT_LOAD.deadline, check).await {
+            Ok(Ok(messages)) => messages,
+            Ok(Err(crashed)) => vec![clean(&format!("the plugin's schema cannot be used: {crashed}"), 300)],
+            Err(_) => {
+                vec![format!("checking them with the plugin's schema takes longer than {}", print_duration(AT_LOAD.deadline))]
+            }
+        }
     }
 
     /// Asks the plugin one question in a fresh sandbox. Always answers, within the deadline and the wait for a free sandbox.
     pub async fn decide(&self, brief: &Brief, limits: &Limits) -> Ruling {
-        let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else {
+        let Some(place) = self.sandbox.place(PLACE_WITHIN).await else {
             return Ruling { decision: Err(Failure::Busy(PLACE_WITHIN)), log: Vec::new(), lookups: Vec::new(), micros: 0 };
         };
         let began = Instant::now();
-        let (decision, log, record) = self.ask(brief, limits).await;
-        let own = began.elapsed().saturating_sub(record.waited);
-        Ruling { decision, log, lookups: record.looked, micros: u64::try_from(own.as_micros()).unwrap_or(u64::MAX) }
+        let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits.clone() };
+        let mut store = self.sandbox.store(Some(brief.clone()), &self.manifest.lookups, &limits);
+        let (notes, record, slow) = (store.data().notes.clone(), store.data().record.clone(), store.data().slow.clone());
+        if limits.memory > QUICKLY_MOVED {
+            let _first = slow.set(tokio::runtime::Handle::current());
+        }
+        let pre = self.pre.clone();
+        let call = async move {
+            // The place is free again when the sandbox is gone, even if nobody waits for it any longer.
+            let _place = place;
+            call(&pre, &mut store).await
+        };
+        let mut asking = pin!(self.sandbox.slow_lane.run(&slow, call.boxed()));
+        let said = loop {
+            let due = due(began, &limits, &record);
+            match tokio::time::timeout_at(due.into(), &mut asking).await {
+                Ok(Some(said)) => break said,
+                Ok(None) => break Err(Failure::NoSandbox("its thread crashed".to_owned())),
+                // It may have looked meanwhile.
+                Err(_) if self::due(began, &limits, &record) > Instant::now() => {}
+                Err(_) => break Err(Failure::Deadline(limits.deadline)),
+            }
+        };
+        let took = began.elapsed();
+        let log = notes.take();
+        let decision = said.map_err(|failure| with_last_words(failure, &log)).and_then(weigh);
+        let record = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
+        let micros = u64::try_from(took.saturating_sub(record.waited).as_micros()).unwrap_or(u64::MAX);
+        Ruling { decision, log, lookups: record.looked, micros }
     }
 
     /// Asks the same question `n` times and says how long each took, fresh sandbox included.
@@ -169,33 +215,24 @@ impl Plugin {
         }
         times
     }
+}
 
-    async fn ask(&self, brief: &Brief, limits: &Limits) -> (Result<Decision, Failure>, Vec<LogLine>, Record) {
-        let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits.clone() };
-        let mut store = self.sandbox.store(Some(brief.clone()), &self.manifest.lookups, &limits);
-        let notes = store.data().notes.clone();
-        // What computes is ended by the sandbox's clock, which knows how long it waited; this ends everything else.
-        let said = match tokio::time::timeout(limits.deadline + limits.lookups, self.call(&mut store)).await {
-            Ok(said) => said,
-            Err(_) => Err(Failure::Deadline(limits.deadline)),
-        };
-        let log = notes.take();
-        let decision = match said.map_err(|failure| with_last_words(failure, &log)) {
-            Ok(said) => weigh(said),
-            Err(failure) => Err(failure),
-        };
-        (decision, log, std::mem::take(&mut store.data_mut().record))
-    }
+/// When it is not waited for any longer. What computes is ended before that by the sandbox's clock, which knows how long it waited for
+/// answers; this ends what the clock does not reach.
+fn due(began: Instant, limits: &Limits, record: &Mutex<Record>) -> Instant {
+    let record = record.lock().unwrap_or_else(PoisonError::into_inner);
+    let waiting = if record.waiting { limits.lookups.saturating_sub(record.waited) } else { Duration::ZERO };
+    began + limits.deadline + record.waited + waiting + GRACE
+}
 
-    pub(super) async fn call(&self, store: &mut Store<Guest>) -> Result<Said, Failure> {
-        let policy = match self.pre.instantiate_async(&mut *store).await {
-            Ok(policy) => policy,
-            Err(error) => return Err(explain_start(&error, store.data())),
-        };
-        let answer = policy.paramedic_policy_handler().call_decide(&mut *store).await;
-        let said = answer.and_then(|answer| bindings::unwrap(store.data_mut(), answer));
-        said.map_err(|error| explain(&error, store.data()))
-    }
+pub(super) async fn call(pre: &PolicyPre<Guest>, store: &mut Store<Guest>) -> Result<Said, Failure> {
+    let policy = match pre.instantiate_async(&mut *store).await {
+        Ok(policy) => policy,
+        Err(error) => return Err(explain_start(&error, store.data())),
+    };
+    let answer = policy.paramedic_policy_handler().call_decide(&mut *store).await;
+    let said = answer.and_then(|answer| bindings::unwrap(store.data_mut(), answer));
+    said.map_err(|error| explain(&error, store.data()))
 }
 
 /// Why a sandbox could not be started: the plugin's own start-up code, or the host.
@@ -271,6 +308,20 @@ fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
     let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
     let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
     Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+/// What a schema itself says when one of its choices does not fit, in its `errorMessage` (a word that editors know too).
+fn own_words<'a>(schema: &'a Value, path: &str) -> Option<&'a str> {
+    let (path, keyword) = path.rsplit_once('/')?;
+    let mut node = schema;
+    for part in path.split('/').skip(1) {
+        node = match node {
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            _ if part == "$ref" => schema.pointer(node.get(part)?.as_str()?.strip_prefix('#')?)?,
+            _ => node.get(part)?,
+        };
+    }
+    node.get("errorMessage").filter(|_| matches!(keyword, "oneOf" | "anyOf" | "not"))?.as_str()
 }
 
 #[cfg(test)]

@@ -89,16 +89,10 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// Why the files were not taken over. What was loaded before goes on, all of it.
+/// Why the files were not taken over: everything that is wrong, with its place. What was loaded before goes on, all of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReloaded {
-    /// They are wrong; everything that is, with its place.
-    #[error("{0}")]
-    Wrong(String),
-    /// Somebody asked just now.
-    #[error("{0}")]
-    Soon(String),
-}
+#[error("{0}")]
+pub struct NotReloaded(pub String);
 
 /// How it stands with the files.
 #[derive(Clone, Debug, Serialize)]

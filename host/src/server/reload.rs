@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -50,6 +50,9 @@ const LOOK_WITHIN: Duration = Duration::from_secs(30);
 /// The least time between two reloads that were asked for over HTTP.
 const DISTANCE: Duration = Duration::from_secs(2);
 
+/// Why it is done when nobody asked.
+const WATCH: &str = "a file has changed";
+
 /// What every room knows of the policies. Each takes its present once for a step.
 #[derive(Debug)]
 pub(super) struct Presents {
@@ -83,8 +86,8 @@ pub(super) struct Reloader {
     presents: Presents,
     /// One at a time.
     turn: Mutex<()>,
-    /// When it was last asked for over HTTP.
-    asked: std::sync::Mutex<Option<Instant>>,
+    /// When it was last asked for over HTTP; held while that is under way.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Maker {
@@ -124,7 +127,7 @@ impl Presents {
 
 impl Reloader {
     pub fn new(maker: Maker, presents: Presents) -> Arc<Self> {
-        Arc::new(Self { maker, presents, turn: Mutex::default(), asked: std::sync::Mutex::default() })
+        Arc::new(Self { maker, presents, turn: Mutex::default(), asked: Mutex::default() })
     }
 
     /// What others call, without knowing what this is. It goes on when whoever asked has left.
@@ -134,7 +137,7 @@ impl Reloader {
             let reloader = Arc::clone(&reloader);
             Box::pin(async move {
                 let work = tokio::spawn(async move { reloader.reload(&why).await });
-                work.await.unwrap_or_else(|failure| Err(NotReloaded::Wrong(format!("it broke off: {failure}"))))
+                work.await.unwrap_or_else(|failure| Err(NotReloaded(format!("it broke off: {failure}"))))
             })
         })
     }
@@ -175,7 +178,10 @@ impl Reloader {
             tracing::warn!("{note}");
         }
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(why, ms, policies = told.policies, "Policies and plugins were taken over: {told}");
+        // A file that was only touched is no news.
+        if why != WATCH || !told.is_nothing() || !before.successful {
+            tracing::info!(why, ms, policies = told.policies, "Policies and plugins were taken over: {told}");
+        }
         self.presents.standing.swap(standing);
         told
     }
@@ -186,13 +192,14 @@ impl Reloader {
             tracing::error!(why, "Policies and plugins were NOT taken over, those of {} go on: {error}", before.at);
         }
         self.presents.standing.swap(Taken { successful: false, error: Some(error.to_owned()), ..(*before).clone() });
-        NotReloaded::Wrong(error.to_owned())
+        NotReloaded(error.to_owned())
     }
 
     /// Takes over whatever changes in the folders, and whatever is there at a SIGHUP. Ends never.
     pub async fn watch(self: Arc<Self>, mut hangup: Signal) {
         let reload = self.handle();
-        let mut known = self.look().await;
+        // What changed between the start's reading and now is not known: the first look finds something new.
+        let mut known = None;
         loop {
             tokio::select! {
                 Some(()) = hangup.recv() => {
@@ -206,7 +213,7 @@ impl Reloader {
                         continue;
                     }
                     known = self.settled(now).await;
-                    let _ = reload("a file has changed".to_owned()).await;
+                    let _ = reload(WATCH.to_owned()).await;
                 }
             }
         }
@@ -252,30 +259,26 @@ impl Reloader {
     }
 
     async fn asked_over_http(self: &Arc<Self>) -> Response {
-        let told = match self.is_due() {
-            Ok(()) => self.handle()("POST /-/reload".to_owned()).await,
-            Err(soon) => Err(soon),
+        let seconds = DISTANCE.as_secs();
+        let soon = || {
+            error(
+                StatusCode::TOO_MANY_REQUESTS,
+                &format!("it was asked for less than {seconds} s ago, or is under way: ask again"),
+            )
         };
+        let Ok(mut asked) = self.asked.try_lock() else { return soon() };
+        if asked.is_some_and(|at| at.elapsed() < DISTANCE) {
+            return soon();
+        }
+        let told = self.handle()("POST /-/reload".to_owned()).await;
+        *asked = Some(Instant::now());
         match told {
             Ok(told) => answer(StatusCode::OK, "application/json", serde_json::to_string(&told).unwrap_or_default()),
-            Err(NotReloaded::Soon(why)) => error(StatusCode::TOO_MANY_REQUESTS, &why),
-            Err(NotReloaded::Wrong(why)) => {
+            Err(NotReloaded(why)) => {
                 let why = serde_json::json!({ "error": clean_lines(&why) }).to_string();
                 answer(StatusCode::INTERNAL_SERVER_ERROR, "application/json", why)
             }
         }
-    }
-
-    fn is_due(&self) -> Result<(), NotReloaded> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.turn.try_lock().is_err() || asked.is_some_and(|at| at.elapsed() < DISTANCE) {
-            let seconds = DISTANCE.as_secs();
-            return Err(NotReloaded::Soon(format!(
-                "a reload is under way, or was asked for less than {seconds} s ago: ask again"
-            )));
-        }
-        *asked = Some(Instant::now());
-        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ const LONGEST: usize = 300;
 pub fn add(context: &mut Context<'_, '_>, incident: &Incident) -> Result<(), DeclarationError> {
     let here = crate::values::attempts(&incident.attempts, incident.now);
     context.add_function("tried", move |This(this): This<Value>, Arguments(args): Arguments| tried(&here, &this, &args))?;
-    context.add_function("value", |This(this): This<Value>, Arguments(args): Arguments| one_value(&this, &args))?;
+    context.add_function("number", |This(this): This<Value>, Arguments(args): Arguments| number(&this, &args))?;
     context.add_function("duration", |This(length): This<Arc<String>>| {
         let length = parse_length(&length).map_err(|why| ExecutionError::function_error("duration", why))?;
         Ok::<i64, ExecutionError>(i64::try_from(length.as_secs()).unwrap_or(i64::MAX))
@@ -66,9 +66,9 @@ fn field<'v>(value: &'v Value, name: &'static str) -> Option<&'v Value> {
     if let Value::Map(map) = value { map.get(&cel::objects::KeyRef::String(name)) } else { None }
 }
 
-/// `value(disk)`: the one number that a query found. `value(disk, 0.0)`: that, or the other when it found nothing.
-fn one_value(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
-    let wrong = |why: String| Err(ExecutionError::function_error("value", why));
+/// `number(disk)`: the one number that a query found. `number(disk, 0.0)`: that, or the other when it found nothing.
+fn number(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
+    let wrong = |why: String| Err(ExecutionError::function_error("number", why));
     let Value::List(samples) = this else {
         return wrong("it takes the answer to a `metrics` lookup".to_owned());
     };
@@ -79,7 +79,7 @@ fn one_value(this: &Value, args: &[Value]) -> Result<Value, ExecutionError> {
             None => wrong("it takes the answer to a `metrics` lookup".to_owned()),
         },
         ([], [default, ..]) => Ok(default.clone()),
-        ([], []) => wrong("the query found nothing: write `value(NAME, 0.0)` if that means something".to_owned()),
+        ([], []) => wrong("the query found nothing: write `number(NAME, 0.0)` if that means something".to_owned()),
         (many, _) => wrong(format!("the query found {} values instead of one", many.len())),
     }
 }

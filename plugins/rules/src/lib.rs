@@ -40,7 +40,16 @@ policy! {
     ],
     lookups: [Lookup::Containers, Lookup::LogTail, Lookup::Metrics, Lookup::History],
     settings: Settings,
+    check: check,
     decide: decide,
+}
+
+/// Whether these settings make sense: every condition and every text is read.
+///
+/// # Errors
+/// Names the first rule or lookup that is wrong, with the column.
+pub fn check(settings: &Settings) -> Result<(), String> {
+    Plan::of(settings).map(drop)
 }
 
 /// The policy.

@@ -14,7 +14,7 @@ pub const FUNCTIONS: [&str; 37] = [
     "answered",
     "problem",
     "tried",
-    "value",
+    "number",
     "duration",
     "matches",
     "literal",

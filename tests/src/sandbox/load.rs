@@ -201,3 +201,68 @@ async fn problems_can_be_told_apart_by_programs() {
     let error = sandbox().load("x.wasm", b"").await.unwrap_err();
     assert!(matches!(error.problem, Problem::Empty));
 }
+
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Names and notes that a tool left in the file mean nothing here, however long they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_only_carried_along_does_no_harm() {
+    let carrying = |mebibytes: usize| {
+        let content = [&[8_u8][..], &b"\x1b]0;own\x07"[..], &vec![0x1b; mebibytes << 20][..]].concat();
+        [component("restart-container"), vec![0], leb(content.len()), content].concat()
+    };
+    let began = Instant::now();
+    let plugin = sandbox().load("heavy.wasm", &carrying(60)).await.unwrap();
+    assert_eq!(plugin.manifest().name, "restart-container");
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let said = refusal(&carrying(65)).await;
+    assert!(said.ends_with("MiB, more than the 64 MiB that a plugin may have; build it optimised and stripped"), "{said}");
+}
+
+/// Components in components, thousands deep: refused, and nobody's stack is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_without_end() {
+    let header = &b"\0asm\x0d\0\x01\0"[..];
+    let mut component = header.to_vec();
+    for _ in 0..5_000 {
+        component = [header, &[4], &leb(component.len()), &component].concat();
+    }
+    let said = refusal(&component).await;
+    assert!(said.ends_with("it does not fit into a sandbox: its components are nested more than 16 deep; build it with fewer parts or less memory"), "{said}");
+}
+
+/// Many parts instead of large ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_too_many_parts() {
+    let instances = "(core instance (instantiate $e))".repeat(80);
+    let many = format!("(component (core module $e) {instances})");
+    let said = refusal(&wat(&many)).await;
+    assert!(said.contains("does not fit into a sandbox"), "{said}");
+    let types = format!("(component {})", "(type (func))".repeat(100_000));
+    let began = Instant::now();
+    assert!(refusal(&wat(&types)).await.contains("does not export paramedic:policy/handler"));
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_wants_the_network() {
+    for (import, meaning) in [
+        ("wasi:http/outgoing-handler@0.2.6", "network"),
+        ("wasi:sockets/tcp@0.2.6", "network"),
+        ("wasi:filesystem/types@0.2.6", "files"),
+        ("wasi:random/random@0.2.6", "randomness"),
+        ("wasi:cli/command@0.2.6", "such part of WASI"),
+    ] {
+        let said = refusal(&wat(&format!(r#"(component (import "{import}" (instance)))"#))).await;
+        let what = "remove what uses it, and take the time from `incident.now`, facts from `incident`";
+        assert_eq!(said, format!("plugin some\u{fffd}thing.wasm: it imports {import}; a policy gets no {meaning}: {what}"));
+    }
+}

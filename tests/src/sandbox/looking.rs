@@ -188,16 +188,16 @@ async fn what_a_plugin_does_not_declare_it_does_not_see() {
     let world = Arc::new(World::default());
     let mut brief = brief(json!({}));
     brief.lookups = world.clone();
-    let raw = super::raw::Raw {
-        // A question of 1 MiB that it never declared: it must not fill the journal either.
-        decide: "(call $query (i32.const 131072) (i32.const 1000000) (i32.const 3072)) (i32.const 2048)",
-        pages: 40,
-        ..Default::default()
-    };
-    let plugin = super::sandbox().load("raw.wasm", &raw.component()).await.unwrap();
-    let ruling = plugin.decide(&brief, &patient()).await;
-    let said = "the plugin does not declare `metrics` among its `lookups` in `describe`";
-    assert_eq!(ruling.lookups[0].answer, Err(LookupError::AccessDenied(said.into())));
-    assert!(serde_json::to_string(&ruling.lookups).unwrap().len() < 2_000);
+    let denied = "the plugin does not declare `metrics` among its `lookups` in `describe`".to_owned();
+    let long = "a question of 1000000 bytes; 8192 are allowed".to_owned();
+    // A question of a megabyte that it never declared must not fill the journal either.
+    for (length, refused) in [(2, LookupError::AccessDenied(denied)), (1_000_000, LookupError::LimitExceeded(long))] {
+        let decide = format!("(call $query (i32.const 131072) (i32.const {length}) (i32.const 3072)) (i32.const 2048)");
+        let raw = super::raw::Raw { decide: &decide, pages: 40, ..Default::default() };
+        let plugin = super::sandbox().load("raw.wasm", &raw.component()).await.unwrap();
+        let ruling = plugin.decide(&brief, &patient()).await;
+        assert_eq!(ruling.lookups[0].answer, Err(refused));
+        assert!(serde_json::to_string(&ruling.lookups).unwrap().len() < 2_000);
+    }
     assert_eq!(world.asked.load(Ordering::Relaxed), 0);
 }

@@ -365,9 +365,14 @@ struct IncidentForm {
 pub(super) fn read(folder: &Path) -> Result<Vec<Case>, ConfigError> {
     let wrong = |what: &str, hint: &str| ConfigError::from(vec![Problem::of_file(folder, what, hint)]);
     let hint = "a case is written in a file such as cases/first.yaml; docs/workbench.md shows one";
-    let entries = std::fs::read_dir(folder).map_err(|error| wrong(&format!("has no cases: {error}"), hint))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path)).collect();
-    files.sort();
+    let files = if is_yaml(folder) {
+        vec![folder.to_owned()]
+    } else {
+        let entries = std::fs::read_dir(folder).map_err(|error| wrong(&format!("has no cases: {error}"), hint))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path)).collect();
+        files.sort();
+        files
+    };
     let (mut cases, mut problems) = (Vec::new(), Vec::new());
     for file in files {
         match read_file(&file) {

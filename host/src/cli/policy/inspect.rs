@@ -114,7 +114,7 @@ impl Inspect {
     }
 }
 
-fn read(file: &Path) -> anyhow::Result<Policy> {
+pub(super) fn read(file: &Path) -> anyhow::Result<Policy> {
     let wrong = |problems| anyhow::Error::from(ConfigError::from(problems));
     Source::open(file).and_then(|source| source.read()).map_err(wrong)
 }

@@ -25,6 +25,7 @@ const EXAMPLES: &str = "Examples:
   paramedic policy test                              the project in this folder: dist/*.wasm and cases/
   paramedic policy test heal-web --filter restart
   paramedic policy test target/plugins/restart-container.wasm --cases plugins/restart-container/cases
+  paramedic policy test target/plugins/rules.wasm --policy policies/web.yaml --cases cases/web.yaml
   paramedic policy test --output junit > report.xml
 
 Exit codes: 0 every case passed, 1 at least one failed, 2 could not run.
@@ -37,9 +38,12 @@ pub struct Test {
     /// A project's folder, or a plugin's file
     #[arg(default_value = ".")]
     what: PathBuf,
-    /// The folder of the cases; without it, `cases` in the project
+    /// The folder of the cases, or one file; without it, `cases` in the project
     #[arg(long)]
     cases: Option<PathBuf>,
+    /// A policy's file: cases that give no settings are asked with its own
+    #[arg(long)]
+    policy: Option<PathBuf>,
     /// Only cases whose names contain this
     #[arg(long)]
     filter: Option<String>,
@@ -75,7 +79,7 @@ pub(super) struct Outcome {
 
 /// Asks all cases of a project, for people.
 pub(super) async fn of_project(project: &Project) -> anyhow::Result<End> {
-    Test { what: project.folder().to_owned(), cases: None, filter: None, output: Format::Text }.run().await
+    Test { what: project.folder().to_owned(), cases: None, policy: None, filter: None, output: Format::Text }.run().await
 }
 
 impl Test {
@@ -87,9 +91,15 @@ impl Test {
         let folder = self.cases.clone().unwrap_or(folder);
         let all = cases::read(&folder)?;
         let count = all.len();
-        let cases: Vec<Case> =
+        let mut cases: Vec<Case> =
             all.into_iter().filter(|case| self.filter.as_ref().is_none_or(|part| case.name.contains(part))).collect();
         anyhow::ensure!(!cases.is_empty(), "none of the {count} cases in {} has that in its name", folder.display());
+        if let Some(path) = &self.policy {
+            let policy = super::inspect::read(path)?;
+            for case in cases.iter_mut().filter(|case| case.settings.as_object().is_some_and(serde_json::Map::is_empty)) {
+                case.settings = policy.settings.clone();
+            }
+        }
         let plugin = load(&file).await?;
         let begun = Instant::now();
         let mut outcomes = Vec::new();
