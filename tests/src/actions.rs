@@ -135,7 +135,7 @@ async fn what_is_granted_is_allowed_and_its_twin_is_refused_with_what_would_chan
         (docker(DockerVerb::Kill, Some("SIGTERM")), Rule::NotGranted, "{kill: {SIGTERM: [\"local/web\"]}}"),
         (docker(DockerVerb::Kill, Some("SIGHUB")), Rule::InvalidProposal, "did you mean"),
         (docker(DockerVerb::Kill, Some("9")), Rule::InvalidProposal, "no number"),
-        (playbook(&["safe"], false), Rule::NotGranted, "did you mean"),
+        (playbook(&["save"], false), Rule::NotGranted, "did you mean"),
         (playbook(&["safe,--become"], false), Rule::InvalidProposal, "cannot be a tag"),
         (silence(&[("job", "=", "web")], HOUR), Rule::NotGranted, "has no grant for this silence"),
         (silence(&[("alertname", "=~", "Down")], HOUR), Rule::NotGranted, "has no grant for this silence"),
