@@ -115,7 +115,7 @@ async fn containers_are_seen_as_far_as_they_are_granted() {
     let label = format!("paramedic.look=seen-{}", std::process::id());
     let well = Patient::run(&["--label", &label, "--label", "tier=web"], &["wait"]);
     // Nothing may touch what an orchestrator looks after; looking is no touching.
-    let ended = Patient::run(&["--label", &label, "--label", "com.docker.swarm.service.id=x"], &["exit", "3", "0"]);
+    let ended = Patient::run(&["--label", &label, "--label", "com.docker.swarm.service.id=x"], &["exit", "3", "300"]);
     let other = Patient::run(&["--label", "tier=web"], &["wait"]);
     ended.wait_until("exited");
     let grants = json!({"docker": {"inspect": [{"host": "local", "label": label}]}});
