@@ -199,7 +199,12 @@ mod tests {
     use super::*;
 
     /// Commands that print no data, with the reason.
-    const SILENT: [(&str, &str); 1] = [("serve", "what a server says is its log")];
+    const SILENT: [(&str, &str); 4] = [
+        ("serve", "what a server says is its log"),
+        ("policy new", "what it makes is files"),
+        ("policy build", "what it makes is a file, and `policy inspect` tells of it"),
+        ("policy dev", "it goes on until somebody ends it"),
+    ];
 
     /// Every command that does something, with its name.
     fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {

@@ -209,7 +209,7 @@ async fn who_is_no_approver_can_say_neither_yes_nor_no() {
     for (command, body) in [("approve", json!({ "reason": "yes", "digest": digest })), ("deny", json!({ "reason": "no" }))] {
         let (code, answer) = say(&host, &format!("incidents/{id}/{command}"), body).await;
         let listed = "nobody-here, uid 4000000000, group no-such-group";
-        let told = error(&answer).contains(listed) && error(&answer).contains("start the server again");
+        let told = error(&answer).contains(listed) && error(&answer).contains("change `approvers` there");
         assert!(code == 403 && told, "{code} {answer}");
     }
     host.until("awaiting-approval", 1).await;

@@ -25,7 +25,7 @@ const EXAMPLES: &str = "Examples:
   paramedic replay --plugin dist/heal.wasm --settings recorded --since 7d --output json
   paramedic replay --compare heal-next heal --since 7d
   paramedic replay --prometheus http://localhost:9090 --since 30d
-  paramedic replay --prometheus http://localhost:9090 --policies policies --plugins target/plugins --step 30s
+  paramedic replay --prometheus http://localhost:9090 --policies policies --plugins plugins --step 30s
 
 What happened then is fixed: a question is asked again as it was put, and what would have followed from another answer is not guessed.
 Exit codes: 0 the same, 1 something differs or cannot be told, 2 could not run (or, of an incident: not all could be repeated).";

@@ -167,7 +167,9 @@ impl Builder<'_> {
             let anew = began.is_some() && since.is_some() && began > since && began > last;
             if gap || anew {
                 if let (Some(episode), Some(last)) = (episodes.last_mut(), last) {
-                    episode.until = Some(last.plus(self.step).min(*at));
+                    let end = last.plus(self.step).min(*at);
+                    // What began anew cannot have begun before the other had ended.
+                    episode.until = Some(began.filter(|_| anew).map_or(end, |began| end.min(began)));
                 }
                 episodes.push(self.begin(labels, *at, began));
             }
@@ -266,7 +268,7 @@ mod tests {
         let began = |n: i64| (minute(n).0 - 20_000) as f64 / 1e3;
         let active = vec![(minute(5), began(5)), (minute(6), began(5)), (minute(7), began(7))];
         let all = episodes(vec![series("a", fires(5..8))], vec![series("a", active)]);
-        assert_eq!(all, [(280, Some(420), false), (400, Some(480), false)]);
+        assert_eq!(all, [(280, Some(400), false), (400, Some(480), false)]);
         // Where it had to hold for an hour, the step is all that is known.
         let all = episodes(vec![series("a", fires(5..8))], vec![series("a", vec![(minute(5), began(-60))])]);
         assert_eq!(all, [(300, Some(480), false)]);

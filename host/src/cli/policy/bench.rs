@@ -26,7 +26,7 @@ use crate::decide::sandbox::{Limits, Sandbox};
 use crate::incident::{TargetView, Trigger};
 
 const EXAMPLES: &str = "Examples:
-  paramedic policy bench heal-web                          the cases of the project, one after the other
+  paramedic policy bench heal-web
   paramedic policy bench target/plugins/restart-container.wasm
   paramedic policy bench dist/heal-web.wasm --cases cases -n 1000 --output json
 

@@ -22,12 +22,13 @@ const LIMITS: Limits = Limits { deadline: Duration::from_secs(5), memory: 64 << 
 const MOST_LOG: usize = 20;
 
 const EXAMPLES: &str = "Examples:
-  paramedic policy test                              the project in this folder: dist/*.wasm and cases/
+  paramedic policy test
   paramedic policy test heal-web --filter restart
   paramedic policy test target/plugins/restart-container.wasm --cases plugins/restart-container/cases
   paramedic policy test target/plugins/rules.wasm --policy policies/web.yaml --cases cases/web.yaml
-  paramedic policy test --output junit > report.xml
+  paramedic policy test heal-web --output junit
 
+Without a path it is the project in this folder: dist/*.wasm and cases/. JUnit's XML goes to stdout: `> report.xml`.
 Exit codes: 0 every case passed, 1 at least one failed, 2 could not run.
 A case is data: an incident, recorded answers of lookups, and the decision that is expected. See docs/workbench.md.";
 
