@@ -81,7 +81,7 @@ pub enum Stop {
     /// For good: the policy would have to be changed, or a person has to look.
     Refused {
         /// What was wanted.
-        proposal: Proposal,
+        proposal: Box<Proposal>,
         /// The rule.
         rule: Rule,
         /// One sentence with what would change it.
@@ -279,7 +279,7 @@ impl Authoriser {
         let (rule, message) = brakes::explain(full, claim.policy, &self.brakes);
         Ok(match rule {
             // All proposals of one act are about one target, so the refusal keeps that target's lock.
-            Rule::AttemptsSpent => Stop::Refused { proposal: proposals[0].clone(), rule, message },
+            Rule::AttemptsSpent => Stop::Refused { proposal: Box::new(proposals[0].clone()), rule, message },
             _ => Stop::Held { rule, message, until: full.after },
         })
     }
@@ -295,7 +295,7 @@ impl Authoriser {
     async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
         // What the brakes never allow would be held for ever.
         if let Some((rule, message)) = brakes::never(claim.policy, &self.brakes, proposals) {
-            return Err(Stop::Refused { proposal: proposals[0].clone(), rule, message });
+            return Err(Stop::Refused { proposal: Box::new(proposals[0].clone()), rule, message });
         }
         let mut checked = Vec::new();
         for proposal in proposals {
@@ -310,7 +310,7 @@ impl Authoriser {
 
     /// May this ever be done?
     async fn may_ever(&self, claim: Claim<'_>, proposal: &Proposal) -> Result<Checked, Stop> {
-        let no = |rule: Rule, message: String| Stop::Refused { proposal: proposal.clone(), rule, message };
+        let no = |rule: Rule, message: String| Stop::Refused { proposal: Box::new(proposal.clone()), rule, message };
         if !claim.declared.contains(&proposal.kind()) {
             let message = format!("the plugin does not declare {} as something it may ever propose", proposal.kind());
             return Err(no(Rule::NotDeclared, message));
@@ -465,7 +465,7 @@ async fn write_stop(journal: &Journal, incident: &Incident, stop: Stop) -> Resul
     let (event, spend) = match stop {
         Stop::Refused { proposal, rule, message } => {
             let spend = stays_with(rule, &proposal);
-            (Event::Refused { attempt: incident.next_attempt(), proposal, rule, message }, spend)
+            (Event::Refused { attempt: incident.next_attempt(), proposal: *proposal, rule, message }, spend)
         }
         Stop::Held { rule, message, until } => (Event::Held { rule, message, until }, Vec::new()),
     };
@@ -522,11 +522,11 @@ fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop>
 fn paused_by(incident: &Incident, container: &Container) -> bool {
     let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
     let done = intents.filter(|intent| matches!(&intent.progress, Progress::Ended(outcome) if outcome.ending != Ending::Failed));
-    let last = done.filter_map(|intent| match &intent.action {
+    let mut last = done.filter_map(|intent| match &intent.action {
         Action::Docker { verb, container: id, started_at, .. } if *id == container.id => Some((*verb, started_at)),
         _ => None,
     });
-    last.last() == Some((DockerVerb::Pause, &container.started_at))
+    last.next_back() == Some((DockerVerb::Pause, &container.started_at))
 }
 
 /// Did that happen to the target while an attempt of this incident was at work on it?

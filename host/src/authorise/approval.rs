@@ -63,7 +63,7 @@ pub(super) fn is_of(claim: Claim<'_>, approved: &str, checked: &[Checked], first
         now.join(", then "),
         claim.incident.id
     );
-    Err(Stop::Refused { proposal: first.clone(), rule: Rule::ChangedTarget, message })
+    Err(Stop::Refused { proposal: Box::new(first.clone()), rule: Rule::ChangedTarget, message })
 }
 
 fn told(checked: &Checked) -> String {

@@ -19,7 +19,7 @@ pub(super) enum No {
 impl No {
     pub(super) fn into_stop(self, proposal: &Proposal) -> Stop {
         match self {
-            Self::Ever(rule, message) => Stop::Refused { proposal: proposal.clone(), rule, message },
+            Self::Ever(rule, message) => Stop::Refused { proposal: Box::new(proposal.clone()), rule, message },
             Self::Now(message) => Stop::held(Rule::Unsure, message),
         }
     }

@@ -28,7 +28,7 @@ type No = (Rule, String);
 /// # Errors
 /// The refusal; or the hold, when Alertmanager cannot be asked.
 pub(super) async fn action(eyes: &dyn Eyes, claim: Claim<'_>, about: Target, proposal: &Proposal) -> Result<Action, Stop> {
-    let refused = |(rule, message): No| Stop::Refused { proposal: proposal.clone(), rule, message };
+    let refused = |(rule, message): No| Stop::Refused { proposal: Box::new(proposal.clone()), rule, message };
     match proposal {
         Proposal::Silence { matchers, millis, comment, .. } => {
             silence(claim, matchers, Duration::from_millis(*millis)).map_err(refused)?;

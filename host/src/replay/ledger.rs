@@ -200,10 +200,7 @@ impl Counts for Kept {
 }
 
 /// What nobody asks of it.
-fn not_here<T: Send>() -> BoxFuture<'static, Result<T, JournalError>>
-where
-    T: 'static,
-{
+fn not_here<T: Send + 'static>() -> BoxFuture<'static, Result<T, JournalError>> {
     ready(Err(JournalError::Unreadable("a course keeps no lists".to_owned()))).boxed()
 }
 

@@ -117,7 +117,7 @@ fn judge(answer: &Answer, ruling: &Ruling, missing: &[Lookup]) -> Outcome {
     }
     let mut differences = Vec::new();
     if answer.decision.as_ref().map_err(String::as_str) != decision.as_ref().copied().map_err(String::as_str) {
-        let now = decision.map(Clone::clone);
+        let now = decision.cloned();
         differences.push(Difference { what: "decision", then: says(&answer.decision), now: says(&now) });
     }
     if answer.log != ruling.log {

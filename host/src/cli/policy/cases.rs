@@ -535,10 +535,8 @@ fn action(form: ActionForm) -> PastAction {
 fn attempts(forms: &[AttemptForm], first: Time) -> Vec<PastAttempt> {
     let minute = std::time::Duration::from_secs(60);
     let mut last = first;
-    let mut number = 0;
     let mut made = Vec::new();
-    for form in forms {
-        number += 1;
+    for (form, number) in forms.iter().zip(1..) {
         let started_at = form.started_at.map_or(last.plus(minute), |moment| moment.0);
         let ended_at = form.ended_at.map_or(started_at.plus(std::time::Duration::from_secs(1)), |moment| moment.0);
         last = ended_at;
