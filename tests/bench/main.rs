@@ -5,7 +5,7 @@
 //! Its first argument is the server's binary, the second, if there is one, the only part that is wanted: `sandbox`,
 //! `intake`, `start`, `storm` or `replay`.
 //! Everything is written below the current folder, so that it is the disk that is meant.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod intake;
 mod replay;

@@ -193,7 +193,7 @@ impl Desk {
 
     /// Decides that anew and authorises it.
     async fn authorise(&self, proposal: Proposal) -> Option<Permit> {
-        let (id, events) = events(&[proposal.clone()]);
+        let (id, events) = events(std::slice::from_ref(&proposal));
         let (seq, events) = match self.now().await {
             None => (0, events),
             Some(now) => (now.seq, events[1..].to_vec()),

@@ -4,7 +4,8 @@
 use paramedic_policy::lookup::{LookupError, containers, metrics};
 use paramedic_policy::{Decision, Incident, Kind, Lookup, NoSettings, Proposal, policy};
 
-fn decide(incident: &Incident, _: &NoSettings) -> Result<Decision, LookupError> {
+/// The policy.
+pub fn decide(incident: &Incident, _: &NoSettings) -> Result<Decision, LookupError> {
     let [target] = incident.targets.as_slice() else { return Ok(Decision::escalate("it wants exactly one target")) };
     let container = containers::inspect(&target.name)?;
     let deploying = metrics::query(&format!("deploying{{container={}}} == 1", metrics::quote(target.container())))?;

@@ -31,7 +31,8 @@ async fn what_was_decided_with_lookups_is_proven_bit_for_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_altered_is_found() {
-    let alterations: [(&str, fn(&mut Value)); 4] = [
+    type Alter = fn(&mut Value);
+    let alterations: [(&str, Alter); 4] = [
         ("decision", |body| body["decision"]["Ok"]["act"]["reason"] = json!("7 errors\u{1b}[2J")),
         ("log", |body| body["log"][0]["message"] = json!("errors are 8")),
         ("lookups", |body| body["lookups"].as_array_mut().unwrap().swap(0, 1)),
