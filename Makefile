@@ -2,7 +2,7 @@
 # whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
 
 .DEFAULT_GOAL := help
-.PHONY: help build plugins plugins-rust plugins-python plugins-js test-sdks images up demo demo-down test soak broken bench fmt lint deny
+.PHONY: test-cases help build plugins plugins-rust plugins-python plugins-js test-sdks images up demo demo-down test soak broken bench fmt lint deny
 
 # Every package under plugins/ but the SDKs is a plugin.
 PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
@@ -49,6 +49,10 @@ test-sdks: ## the tests of the Python and JavaScript SDKs and plugins; no wasm n
 	@for p in plugins/sdk-python $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)); do \
 	echo "$$p"; python3 -m unittest discover -q "$$p/tests" || exit 1; done
 	node --test plugins/sdk-js/tests $(addsuffix /tests,$(patsubst %/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))))
+
+test-cases: build plugins ## ask every shipped plugin its cases
+	@for p in $(patsubst plugins/%/cases,%,$(wildcard plugins/*/cases)); do \
+	target/release/paramedic policy test target/plugins/$$p.wasm --cases plugins/$$p/cases || exit 1; done
 
 images: ## build the images that the stack and the tests run beside Paramedic
 	@stack/setup.sh tools engine base-image secrets

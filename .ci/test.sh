@@ -60,6 +60,7 @@ check format cargo fmt --all --check
 check plugins make -s plugins
 check sdks make -s test-sdks
 check server make -s build
+check cases make -s test-cases
 check images make -s images
 # Those that keep both cores busy for minutes come alone: the others look at the time.
 HEAVY=(simulation::no_schedule_breaks_an_invariant soak::nothing_is_lost_or_doubled_and_no_brake_exceeded_whenever_it_is_killed)

@@ -168,6 +168,23 @@ fn a_new_rust_project_builds_and_passes_in_two_more_commands() {
     assert!(code == 2 && err.contains("run `paramedic policy build heal-web`"), "{err}");
 }
 
+/// Their tools are fetched into the project, as a new user's are.
+#[test]
+fn new_projects_in_python_and_javascript_build_and_pass_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for language in ["python", "js"] {
+        let (code, out, err) = policy(folder.path(), &["new", "--lang", language, language]);
+        assert_eq!(code, 0, "{out}{err}");
+        let (code, out, err) = policy(folder.path(), &["build", language]);
+        assert_eq!(code, 0, "{out}{err}");
+        let (code, out, err) = policy(folder.path(), &["test", language]);
+        assert!(code == 0 && out.contains("4 passed, 0 failed"), "{out}{err}");
+    }
+    std::fs::write(folder.path().join("js/src/plugin.js"), "export const broken = (").unwrap();
+    let (code, _, err) = policy(folder.path(), &["build", "js"]);
+    assert!(code == 2 && err.contains("it does not build; what the tools said stands above"), "{err}");
+}
+
 #[test]
 fn what_is_no_project_or_no_name_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
