@@ -115,13 +115,13 @@ impl Guest {
             let text = format!("a question with {} labels; {MOST_LABELS} are allowed", labels.len());
             return Err(LookupError::LimitExceeded(text));
         }
-        if !self.declared.iter().any(|word| *word == lookup.word()) {
-            let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
-            return Err(LookupError::AccessDenied(text));
-        }
         if size(lookup) > MOST_QUESTION_BYTES {
             let text = format!("a question of {} bytes; {MOST_QUESTION_BYTES} are allowed", size(lookup));
             return Err(LookupError::LimitExceeded(text));
+        }
+        if !self.declared.iter().any(|word| *word == lookup.word()) {
+            let text = format!("the plugin does not declare `{}` among its `lookups` in `describe`", lookup.word());
+            return Err(LookupError::AccessDenied(text));
         }
         Ok(())
     }
