@@ -202,6 +202,8 @@ fn question() -> Question {
 async fn ten_thousand_decisions_while_policies_are_swapped_a_hundred_times() {
     const DECISIONS: usize = 10_000;
     const SWAPS: usize = 100;
+    /// Decisions that belong to each of them.
+    const SHARE: usize = DECISIONS / (SWAPS + 1);
     let folder = tempfile::tempdir().unwrap();
     let plugins = folder.path().join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
@@ -234,7 +236,7 @@ async fn ten_thousand_decisions_while_policies_are_swapped_a_hundred_times() {
             let (question, mut seen) = (question(), HashSet::new());
             for _ in 0..DECISIONS / 8 {
                 // Whoever decides does not run away from whoever swaps, or a busy machine would see few generations.
-                while swaps.load(Ordering::SeqCst) < done.load(Ordering::SeqCst) * SWAPS / DECISIONS {
+                while swaps.load(Ordering::SeqCst) < (done.load(Ordering::SeqCst) / SHARE).min(SWAPS) {
                     tokio::task::yield_now().await;
                 }
                 let answers = present.now().rehearse(&question, Time(5)).await;
@@ -253,7 +255,7 @@ async fn ten_thousand_decisions_while_policies_are_swapped_a_hundred_times() {
     let mut swapper = tokio::task::JoinSet::new();
     swapper.spawn(async move {
         for (n, decider) in generations.enumerate() {
-            while decided.load(Ordering::SeqCst) < n * DECISIONS / (SWAPS + 1) {
+            while decided.load(Ordering::SeqCst) < (n + 1) * SHARE {
                 tokio::task::yield_now().await;
             }
             swapped.swap(decider);
