@@ -496,7 +496,7 @@ async fn a_refusal_is_in_the_journal_and_todays_grants_count_for_an_owner_of_yes
     let (code, checked) = paramedic(&host, &["check"]).await;
     assert_eq!(code, Some(0), "{checked}");
     assert!(checked.contains(&format!("may look at containers.log-tail: local/{}", patient.name)), "{checked}");
-    assert!(checked.contains("asks for metrics, which nothing grants: answered access-denied"), "{checked}");
+    assert!(checked.contains("may ask for metrics, which nothing grants: it would be answered access-denied"), "{checked}");
     let alert = host.config().with_file_name("alert.json");
     let message = json!({"version": "4", "status": "firing", "alerts": [
         {"status": "firing", "labels": crate::flow::labels(&patient), "annotations": {}, "startsAt": Time::now().to_string()}]});

@@ -139,7 +139,9 @@ impl LookupKeys {
         let (lookup, granted) = (self.lookup, clean(&self.granted.join(", "), 300));
         match (self.declared, self.granted.is_empty()) {
             (true, false) => format!("may look at {lookup}: {granted}"),
-            (true, true) => format!("asks for {lookup}, which nothing grants: answered access-denied ({})", wanted(lookup)),
+            (true, true) => {
+                format!("may ask for {lookup}, which nothing grants: it would be answered access-denied ({})", wanted(lookup))
+            }
             (false, _) => format!("{lookup} is granted ({granted}), but the plugin never asks for it"),
         }
     }
