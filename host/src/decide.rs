@@ -6,6 +6,7 @@
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
 
 mod bindings;
+pub mod compile;
 mod guest;
 mod load;
 pub mod lookup;

@@ -160,7 +160,9 @@ async fn decisions(server: &Server, data: &Path) -> Vec<Duration> {
                 Event::Opened { .. } => drop(opened.insert(entry.incident, entry.at)),
                 Event::Decided(answer) => {
                     assert!(answer.decision.is_ok(), "{answer:?}");
-                    took.extend(opened.remove(&entry.incident).map(|at| Duration::from_millis((entry.at.0 - at.0).max(0) as u64)));
+                    took.extend(
+                        opened.remove(&entry.incident).map(|at| Duration::from_millis((entry.at.0 - at.0).max(0) as u64)),
+                    );
                 }
                 _ => {}
             }
