@@ -6,6 +6,7 @@
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
 
 mod bindings;
+pub mod file;
 mod guest;
 mod load;
 pub mod lookup;
@@ -17,6 +18,7 @@ mod schema;
 mod shapes;
 mod slow;
 pub mod told;
+pub mod trial;
 mod wasi;
 
 use std::path::PathBuf;
