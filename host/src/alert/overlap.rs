@@ -109,7 +109,13 @@ mod tests {
     #[test]
     fn an_example_fits_what_can_be_listed() {
         let of = |matchers: &[&str]| example(&Matchers::parse(matchers).unwrap());
-        let labels = of(&["alertname=\"Down\"", "severity=~\"critical|page\"", "severity!=\"critical\"", "job=~\"web-.*\"", "team!=\"a\""]);
+        let labels = of(&[
+            "alertname=\"Down\"",
+            "severity=~\"critical|page\"",
+            "severity!=\"critical\"",
+            "job=~\"web-.*\"",
+            "team!=\"a\"",
+        ]);
         let told: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(told, ["alertname=Down", "severity=page"]);
         assert_eq!(of(&["gone=\"\""]), Labels::new());

@@ -33,7 +33,9 @@ pub enum Unreadable {
     #[error("this is a link that leads to itself; give the file itself")]
     Circle,
     /// Not for this user.
-    #[error("it may not be read by the user with the id {0}: look at the permissions of the file and of its folders, as `namei -l` shows them")]
+    #[error(
+        "it may not be read by the user with the id {0}: look at the permissions of the file and of its folders, as `namei -l` shows them"
+    )]
     Denied(u32),
     /// The disk, or something else.
     #[error("it cannot be read: {0}; look at the disk that it lies on")]

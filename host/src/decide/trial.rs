@@ -76,7 +76,8 @@ fn advice(failure: &Failure) -> &'static str {
 /// The alert is told, so that whoever reads the complaint can put the same question as a case.
 fn brief(policy: &Policy) -> Result<Brief, String> {
     let now = Time::now();
-    let mut labels = Labels::from([("alertname", "Trial"), ("container", "trial"), ("instance", "trial:80"), ("severity", "none")].map(text));
+    let mut labels =
+        Labels::from([("alertname", "Trial"), ("container", "trial"), ("instance", "trial:80"), ("severity", "none")].map(text));
     labels.extend(overlap::example(&policy.matchers));
     let target = "local/trial".parse()?;
     Ok(Brief {
