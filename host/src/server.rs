@@ -22,9 +22,9 @@ use crate::authorise::{Authoriser, storm};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
-use crate::decide::Loaded;
 use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::Sandbox;
+use crate::decide::{Loaded, file, trial};
 use crate::execute::alertmanager::Silences;
 use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
@@ -41,6 +41,7 @@ use crate::notify::channels::Channels;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
+use crate::policy::present::Present;
 use crate::receive::auth::Gate;
 use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
@@ -49,8 +50,8 @@ use crate::shutdown::Shutdown;
 use crate::verify::Verifier;
 use crate::verify::answers::doubts;
 
-/// How long after a Prometheus could not be asked for its rules it is asked again.
-const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether a Prometheus has to be asked for its rules: because it could not be asked, or policies have changed.
+const ASK_RULES: Duration = Duration::from_secs(10);
 
 /// How often holds that have ended are put aside.
 const TIDY_HOLDS: Duration = Duration::from_secs(60);
@@ -96,8 +97,8 @@ pub struct Server {
     api: Arc<Api>,
     reloader: Arc<Reloader>,
     hangup: Signal,
-    /// As written, for what is said about them at the start.
-    policies: Vec<(PathBuf, Policy)>,
+    /// As written, for what is said about them.
+    policies: Present<Vec<(PathBuf, Policy)>>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -125,7 +126,6 @@ impl Server {
         // From here on a SIGHUP does not end it.
         let hangup = signal(SignalKind::hangup())?;
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
-        let on_file: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
         let eyes: Arc<dyn Eyes> = Arc::new(world);
@@ -178,6 +178,7 @@ impl Server {
             let api = Arc::clone(&ready);
             Box::pin(async move { api.ready().await })
         });
+        let policies = presents.files.clone();
         let reloader = Reloader::new(maker, presents);
         let operator = Arc::new(operator.reloading(reloader.handle()));
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
@@ -198,7 +199,7 @@ impl Server {
             api,
             reloader,
             hangup,
-            policies: on_file,
+            policies,
             config,
             shutdown,
         })
@@ -285,19 +286,22 @@ async fn tidy(holds: &Holds, keep: Keep) {
     }
 }
 
-/// Warns once of policies that do not wait for as long as the rules loaded in Prometheus may need; asks again until it answers.
-async fn warn_of_hasty_policies(sources: &Sources, policies: &[(PathBuf, Policy)]) {
-    for prometheus in &sources.prometheus {
-        // That it cannot be asked is said by whoever asks it what fires.
-        let doubts = loop {
-            match doubts(prometheus, policies).await {
-                Ok(doubts) => break doubts,
-                Err(_) => tokio::time::sleep(ASK_RULES_AGAIN).await,
+/// Warns of policies that do not wait for as long as the rules loaded in Prometheus may need: once, and again when policies have changed.
+async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<(PathBuf, Policy)>>) {
+    // For each Prometheus what it was asked about, and what was said then.
+    let mut asked = vec![(None, Vec::new()); sources.prometheus.len()];
+    loop {
+        let now = policies.now();
+        for (prometheus, (about, said)) in sources.prometheus.iter().zip(&mut asked) {
+            if about.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
+                continue;
             }
-        };
-        for doubt in doubts {
-            tracing::warn!("{doubt}");
+            // That it cannot be asked is said by whoever asks it what fires.
+            let Ok(doubts) = doubts(prometheus, &now).await else { continue };
+            doubts.iter().filter(|doubt| !said.contains(*doubt)).for_each(|doubt| tracing::warn!("{doubt}"));
+            (*about, *said) = (Some(Arc::clone(&now)), doubts);
         }
+        tokio::time::sleep(ASK_RULES).await;
     }
 }
 
@@ -332,7 +336,10 @@ pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     }
 }
 
-/// Loads every policy's plugin and checks its settings. With `kept`, each plugin is kept there, since an incident
+/// Policies that can be asked, and what is odd about them without being wrong.
+pub type Fit = (Vec<Loaded>, Vec<String>);
+
+/// Loads every policy's plugin, checks its settings, and puts a question to it. With `kept`, each plugin is kept there, since an incident
 /// goes on with the plugin that took it, whatever the plugins folder holds by then.
 ///
 /// # Errors
@@ -342,10 +349,10 @@ pub async fn load(
     plugins: &Path,
     policies: Vec<LoadedPolicy>,
     kept: Option<&Path>,
-) -> anyhow::Result<Vec<Loaded>> {
+) -> anyhow::Result<Fit> {
     // Many policies share a plugin: its file is read once, so that all of them get the same bytes.
     let mut found: HashMap<String, Result<Arc<Plugin>, String>> = HashMap::new();
-    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
+    let (mut loaded, mut problems, mut tried) = (Vec::new(), Vec::new(), Trials::default());
     for one in policies {
         let file = &one.policy.plugin.file;
         let plugin = match found.get(file) {
@@ -356,7 +363,10 @@ pub async fn load(
             }
         };
         let fits = match &plugin {
-            Ok(plugin) => fits(plugins, &one, plugin).await,
+            Ok(plugin) => match fits(plugins, &one, plugin).await {
+                Ok(()) => tried.ask(plugins, &one, plugin).await,
+                wrong => wrong,
+            },
             Err(problem) => Err(format!("{}: {problem}", one.at("plugin"))),
         };
         match (plugin, fits) {
@@ -365,15 +375,39 @@ pub async fn load(
         }
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    Ok(loaded)
+    Ok((loaded, tried.doubts))
+}
+
+/// Trial questions of one load: policies that differ in nothing that a plugin is told share one.
+#[derive(Default)]
+struct Trials {
+    asked: HashMap<(String, String, u64), Result<(), String>>,
+    doubts: Vec<String>,
+}
+
+impl Trials {
+    async fn ask(&mut self, plugins: &Path, one: &LoadedPolicy, plugin: &Plugin) -> Result<(), String> {
+        let policy = &one.policy;
+        let same = (plugin.digest().to_owned(), policy.settings.to_string(), policy.limits.memory);
+        let told = match self.asked.get(&same) {
+            Some(told) => told.clone(),
+            None => {
+                let told = trial::ask(policy, plugin).await;
+                let doubt = told.as_ref().ok().and_then(Option::as_ref);
+                self.doubts.extend(doubt.map(|doubt| format!("{}: {doubt}", one.at("plugin"))));
+                self.asked.entry(same).or_insert(told.map(drop)).clone()
+            }
+        };
+        told.map_err(|why| format!("{}: plugin {}: {why}", one.at("plugin"), plugins.join(&policy.plugin.file).display()))
+    }
 }
 
 async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, file: &str, kept: Option<&Path>) -> Result<Arc<Plugin>, String> {
     let path = plugins.join(file);
-    let bytes = tokio::fs::read(&path).await.map_err(|error| {
-        format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())
-    })?;
-    let plugin = sandbox.load(file, &bytes).await.map_err(|error| error.to_string())?;
+    let shown = path.display().to_string();
+    let bytes = tokio::task::spawn_blocking(move || file::read(&path)).await.map_err(|error| error.to_string())?;
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    let plugin = sandbox.load(&shown, &bytes).await.map_err(|error| error.to_string())?;
     if let Some(kept) = kept {
         keep(kept, &bytes, plugin.digest()).await.map_err(|error| format!("{error:#}"))?;
     }
@@ -395,7 +429,14 @@ async fn fits(plugins: &Path, one: &LoadedPolicy, plugin: &Plugin) -> Result<(),
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(format!("{}: settings do not fit {}: {}", one.at("settings"), policy.plugin.file, wrong.join("; ")))
+    let path = plugins.join(&policy.plugin.file);
+    Err(format!(
+        "{}: settings do not fit {}: {}; `paramedic policy inspect {}` shows what they may be",
+        one.at("settings"),
+        policy.plugin.file,
+        wrong.join("; "),
+        path.display()
+    ))
 }
 
 /// The bytes that were loaded, whatever the file holds by now.

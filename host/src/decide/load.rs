@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
+use super::file::Unreadable;
 use super::guest::Guest;
 use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
 use super::question::Failure;
@@ -21,7 +22,7 @@ use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
 
 /// The largest file that is looked at; Python plugins have 18 MB.
-const MAX_FILE_BYTES: usize = 64 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
 /// Bytes of a component's header.
 const HEADER: usize = 8;
 /// The kind of section that holds a component in a component.
@@ -29,7 +30,7 @@ const NESTED: u8 = 4;
 /// How deep components may lie in one another; toolchains make two.
 const MAX_NESTED: usize = 16;
 /// Names of forbidden imports that are shown.
-const MAX_SHOWN: usize = 12;
+const MAX_SHOWN: usize = 6;
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// The contract that is spoken here; same major version, any minor one.
@@ -51,6 +52,9 @@ pub struct PluginError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
+    /// Not even a file, or not for us.
+    #[error("{0}")]
+    Unreadable(#[source] Unreadable),
     /// Nothing in it.
     #[error("the file is empty; build the plugin again")]
     Empty,
@@ -61,7 +65,9 @@ pub enum Problem {
     #[error("this is {0}, not WebAssembly; give the .wasm file that `paramedic policy build` or your compiler has written")]
     NotWasm(&'static str),
     /// The wrong target.
-    #[error("this is a core WebAssembly module, not a component; build it for the target wasm32-wasip2")]
+    #[error(
+        "this is a core WebAssembly module, not a component; build it with `paramedic policy build`, or in Rust for the target wasm32-wasip2"
+    )]
     CoreModule,
     /// A version of the format from before or after.
     #[error("this is WebAssembly of a format that is not known here; build it for the target wasm32-wasip2")]
@@ -92,13 +98,18 @@ pub enum Problem {
     )]
     CompilersBusy(Duration),
     /// It wants the outside world.
-    #[error(
-        "it imports {0}; a policy gets no {1}: remove what uses it, and take the time from `incident.now`, facts from `incident`"
-    )]
-    Forbidden(String, String),
+    #[error("it imports {imports}; a policy gets no {powers}: {advice}")]
+    Forbidden {
+        /// Their names.
+        imports: String,
+        /// What they would give, in the words of their users.
+        powers: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// It wants an interface that nobody here has.
     #[error(
-        "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; it may be made for a newer Paramedic"
+        "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; if it is made for a newer Paramedic, update this one, else build it with the WIT files of this one"
     )]
     UnknownImport(String),
     /// Built for another contract.
@@ -155,7 +166,7 @@ impl Sandbox {
             return Ok(plugin);
         }
         let component = self.compiler.compile(&self.engine, bytes, &digest).await?;
-        let imports = self.check_interfaces(&component)?;
+        let imports = self.check_interfaces(&component).map_err(|problem| advised(problem, bytes))?;
         check_size(&component)?;
         let told = |problem| in_words_of_the_contract(problem, &component, &self.engine);
         let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)));
@@ -286,7 +297,38 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
     let more = forbidden.len().saturating_sub(MAX_SHOWN);
     forbidden.truncate(MAX_SHOWN);
     let named = forbidden.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
-    Err(Problem::Forbidden(named, what.join(", no ")))
+    Err(Problem::Forbidden { imports: named, powers: what.join(", no "), advice: ADVICE })
+}
+
+/// What to do about a forbidden import whose origin is not known.
+const ADVICE: &str =
+    "remove what uses it; the time is `incident.now`, and what may be looked at are `containers`, `metrics` and `history`";
+
+/// What tools leave in what they make, and what to do when they have let a language's whole runtime in: then the author uses nothing forbidden.
+const TOOLS: [(&str, &str); 4] = [
+    (
+        "componentize-py",
+        "Python's runtime wants that unless componentize-py is told `--stub-wasi`; build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "componentize-qjs",
+        "the JavaScript runtime wants that unless componentize-qjs is told `stubWasi: true` (`--stub-wasi`); build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "ComponentizeJS",
+        "the JavaScript runtime wants that unless `jco componentize` is told `--disable all`; build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "StarlingMonkey",
+        "the JavaScript runtime wants that unless `jco componentize` is told `--disable all`; build it with `paramedic policy build`, or add that flag",
+    ),
+];
+
+fn advised(problem: Problem, bytes: &[u8]) -> Problem {
+    let Problem::Forbidden { imports, powers, .. } = problem else { return problem };
+    let made_by = |(mark, _): &&(&str, &str)| bytes.windows(mark.len()).any(|part| part == mark.as_bytes());
+    let advice = TOOLS.iter().find(made_by).map_or(ADVICE, |(_, advice)| advice);
+    Problem::Forbidden { imports, powers, advice }
 }
 
 /// What a WASI interface gives, in the words of its users.

@@ -1,6 +1,6 @@
 //! Policies and plugins taken over while the server runs: all of what the folders hold, or nothing of it.
 //!
-//! Files are validated as at the start, plugins compiled and asked to describe themselves out of the way of whoever decides, each
+//! Files are validated as at the start, plugins compiled, asked to describe themselves and asked a trial question out of the way of whoever decides, each
 //! plugin kept for the incidents that it will own; only then the present is swapped. What is not right leaves everything as it was, is logged once,
 //! and shows in `/-/ready`, `/api/v1/status` and the metrics. Open incidents keep the plugin and settings that own them; grants,
 //! mode, brakes and matchers are those of the present files.
@@ -60,6 +60,8 @@ pub(super) struct Presents {
     pub operators: Present<HashMap<String, Policy>>,
     pub whom: Present<BTreeMap<String, String>>,
     pub shown: Present<Vec<Shown>>,
+    /// With their files, for what is said about them.
+    pub files: Present<Vec<(PathBuf, Policy)>>,
     pub standing: Present<Taken>,
 }
 
@@ -76,6 +78,9 @@ pub(super) struct Maker {
 pub(super) struct Made {
     decider: Decider,
     shown: Vec<Shown>,
+    files: Vec<(PathBuf, Policy)>,
+    /// What is odd about them, and nothing that would keep them away.
+    doubts: Vec<String>,
     sha256: String,
 }
 
@@ -91,36 +96,48 @@ pub(super) struct Reloader {
 }
 
 impl Maker {
-    /// Loads all plugins, checks all settings, and keeps the plugins.
+    /// Loads all plugins, checks all settings, puts a question to each, and keeps the plugins.
     pub async fn make(&self, policies: Vec<LoadedPolicy>) -> anyhow::Result<Made> {
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.written.clone())).collect();
+        let files: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let kept = self.config.data.join("plugins");
-        let loaded = load(&self.sandbox, &self.config.plugins, policies, Some(&kept)).await?;
+        let (loaded, doubts) = load(&self.sandbox, &self.config.plugins, policies, Some(&kept)).await?;
         let shown = shown(&written, &loaded, &self.config.brakes);
         let sha256 = digest(&loaded);
         let lookout = Lookout { eyes: Arc::clone(&self.eyes), journal: Ok(self.journal.clone()) };
-        Ok(Made { decider: Decider::new(loaded, Arc::clone(&self.sandbox), kept).looking(lookout), shown, sha256 })
+        let decider = Decider::new(loaded, Arc::clone(&self.sandbox), kept).looking(lookout);
+        Ok(Made { decider, shown, files, doubts, sha256 })
+    }
+}
+
+impl Made {
+    fn warn(&self) {
+        self.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
     }
 }
 
 impl Presents {
     /// As it is at the start.
     pub fn of(made: Made) -> Self {
+        made.warn();
         let policies = made.decider.policies();
         Self {
             operators: Present::of(by_name(policies)),
             whom: Present::of(whom(policies)),
             shown: Present::of(made.shown),
+            files: Present::of(made.files),
             standing: Present::of(Taken::good(made.sha256, None)),
             decider: Present::of(made.decider),
         }
     }
 
     fn swap(&self, made: Made) {
+        made.warn();
         let policies = made.decider.policies();
         self.operators.swap(by_name(policies));
         self.whom.swap(whom(policies));
         self.shown.swap(made.shown);
+        self.files.swap(made.files);
         self.decider.swap(made.decider);
     }
 }

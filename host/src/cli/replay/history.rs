@@ -43,7 +43,7 @@ pub(super) async fn run(replay: &Replay, url: &str) -> anyhow::Result<End> {
         Labels::new()
     });
     let sandbox = Sandbox::new(None)?;
-    let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
+    let (loaded, _) = server::load(&sandbox, &config.plugins, policies, None).await?;
     let progress = Progress::of("Asking Prometheus");
     let drop_labels = &config.identity.drop;
     let rebuilt =
