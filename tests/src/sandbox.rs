@@ -2,7 +2,7 @@
 //! ends as one failed decision while everybody else goes on.
 
 mod contract;
-mod load;
+pub(crate) mod load;
 mod looking;
 mod misbehaviour;
 mod raw;

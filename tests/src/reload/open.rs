@@ -135,37 +135,44 @@ async fn an_open_incident_keeps_its_plugin_to_the_end_and_also_after_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_a_deleted_policy_escalates_and_says_why_and_a_yes_to_it_does_nothing() {
-    let (denied, approved) = (service(), service());
-    let mut setup = approving(&denied.name);
-    setup.policy = setup.policy.replace(&format!("local/{}", denied.name), "local/paramedic-test-*");
+async fn what_belongs_to_a_deleted_policy_escalates_when_it_is_asked_and_nobody_says_yes_for_it() {
+    let (held, waits) = (service(), service());
+    let mut setup = approving(&held.name);
+    setup.policy = setup.policy.replace(&format!("local/{}", held.name), "local/paramedic-test-*");
     setup.policy = setup.policy.replace("cooldown: 1s", "cooldown: 1s, storm_share: 100%");
     let host = Host::start(&setup).await;
-    let mut ids = Vec::new();
-    for one in [&denied, &approved] {
-        fires(&host, one).await;
-        crate::programs::within(20, "one more that waits", async || {
-            let waits = host.incidents().iter().filter(|(state, _)| state == "awaiting-approval").count();
-            Ok((waits == ids.len() + 1).then_some(()))
-        })
-        .await
-        .unwrap();
-        ids.push(id(&host));
-    }
-    let shown = look(&host, &format!("incidents/{}", ids[1])).await["awaiting"]["digest"].as_str().unwrap().to_owned();
+    let (code, said) = paramedic(&host, &["hold", &format!("container=\"{}\"", held.name), "--for", "2h", "--reason", "x"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let name = said.lines().next().unwrap().to_owned();
+    fires(&host, &held).await;
+    host.until("held", 20).await;
+    let of_held = id(&host);
+    fires(&host, &waits).await;
+    host.until("awaiting-approval", 20).await;
+    let of_waits = id(&host);
+    let shown = look(&host, &format!("incidents/{of_waits}")).await["awaiting"]["digest"].as_str().unwrap().to_owned();
+    let written = std::fs::read(policy(&host)).unwrap();
     std::fs::remove_file(policy(&host)).unwrap();
     let answer = reloaded(&host).await;
-    assert_eq!((&answer["removed"], &answer["policies"]), (&json!(["heal"]), &json!(0)), "{answer}");
-    deny(&host, &ids[0]).await;
-    let told = until_told(&host, &ids[0], "ESCALATED").await;
+    assert_eq!(answer["policies"], 0, "{answer}");
+
+    let (code, said) = paramedic(&host, &["release", &name, "--reason", "x"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let told = until_told(&host, &of_held, "ESCALATED").await;
     assert!(told.contains("policy heal, to which this incident belongs, is gone, or only observes now"), "{told}");
-    // Nobody who is asked through a policy that is gone can say yes for it.
+    // Who may say yes stood in the file.
     let yes = json!({ "reason": "go", "digest": shown });
-    let (code, answer) = say(&host, &format!("incidents/{}/approve", ids[1]), yes).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!((restarts(&denied), restarts(&approved)), (0, 0), "{code} {answer} {}", story(&host, &ids[1]));
-    let told = if code == 200 { until_told(&host, &ids[1], "ESCALATED").await } else { answer["error"].to_string() };
-    assert!(told.contains("heal") && told.contains("gone"), "{code} {told}");
+    let (code, answer) = say(&host, &format!("incidents/{of_waits}/approve"), yes.clone()).await;
+    let gone = "policy heal is gone, and with it who may say yes: close it, or bring the policy back";
+    assert_eq!((code, answer["error"].as_str()), (409, Some(gone)));
+    assert_eq!((restarts(&held), restarts(&waits)), (0, 0));
+
+    // Back again, it goes on where it stood.
+    std::fs::write(policy(&host), written).unwrap();
+    reloaded(&host).await;
+    assert_eq!(say(&host, &format!("incidents/{of_waits}/approve"), yes).await.0, 200);
+    until_restarted(&waits, 1, 20).await;
+    assert_eq!(restarts(&held), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,5 +252,7 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     reloaded(&host).await;
     until_restarted(&held, 1, 30).await;
     until_restarted(&windowed, 1, 30).await;
+    // It waits for the moment that was written down with it, unless a person asks.
+    assert_eq!(say(&host, &format!("incidents/{}/retry", ids[2]), json!({ "reason": "shorter now" })).await.0, 200);
     until_restarted(&braked, 2, 30).await;
 }

@@ -17,7 +17,7 @@ async fn refusal(bytes: &[u8]) -> String {
     text
 }
 
-fn wat(text: &str) -> Vec<u8> {
+pub(crate) fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
@@ -41,7 +41,11 @@ async fn built_wrongly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn not_even_a_component() {
     let module = wat("(module (func (export \"decide\")))");
-    assert!(refusal(&module).await.contains("a core WebAssembly module, not a component; build it for the target wasm32-wasip2"));
+    assert!(
+        refusal(&module)
+            .await
+            .contains("a core WebAssembly module, not a component; build it with `paramedic policy build`, or in Rust")
+    );
     assert!(refusal(b"name: heal-nginx\nplugin: x.wasm\n").await.contains("this is text, not WebAssembly"));
     assert!(refusal(b"").await.contains("the file is empty"));
     assert!(refusal(&wat("(component)")).await.contains("does not export paramedic:policy/handler"));
@@ -66,7 +70,7 @@ async fn cut_off_or_damaged() {
 }
 
 /// A component with both exports, whose two functions give `result`, with `memory` and what else is in its module.
-fn exporting(result: &str, module: &str) -> Vec<u8> {
+pub(crate) fn exporting(result: &str, module: &str) -> Vec<u8> {
     wat(&format!(
         r#"(component
             (core module $m (memory (export "mem") 1) (func (export "f") (result i32) i32.const 0) {module})
@@ -81,7 +85,7 @@ fn exporting(result: &str, module: &str) -> Vec<u8> {
 }
 
 /// A component that imports this of an interface, and whose exports are empty.
-fn importing(interface: &str, exports: &str) -> Vec<u8> {
+pub(crate) fn importing(interface: &str, exports: &str) -> Vec<u8> {
     wat(&format!(
         r#"(component
             (import "paramedic:policy/{interface}" (instance {exports}))
@@ -124,7 +128,8 @@ async fn of_other_types() {
         );
         assert_eq!(refusal(&bytes).await, whole);
     }
-    let newer = "which is not part of the contract paramedic:policy@1.0.0; it may be made for a newer Paramedic";
+    let newer = "which is not part of the contract paramedic:policy@1.0.0; if it is made for a newer Paramedic, update this one, \
+                 else build it with the WIT files of this one";
     let function = importing("incident@1.1.0", r#"(export "weather" (func (result string)))"#);
     assert_eq!(
         refusal(&function).await,
@@ -202,7 +207,7 @@ async fn problems_can_be_told_apart_by_programs() {
     assert!(matches!(error.problem, Problem::Empty));
 }
 
-fn leb(mut number: usize) -> Vec<u8> {
+pub(crate) fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
         bytes.push((number & 0x7f) as u8 | 0x80);
@@ -262,7 +267,7 @@ async fn that_wants_the_network() {
         ("wasi:cli/command@0.2.6", "such part of WASI"),
     ] {
         let said = refusal(&wat(&format!(r#"(component (import "{import}" (instance)))"#))).await;
-        let what = "remove what uses it, and take the time from `incident.now`, facts from `incident`";
+        let what = "remove what uses it; the time is `incident.now`, and what may be looked at are `containers`, `metrics` and `history`";
         assert_eq!(said, format!("plugin some\u{fffd}thing.wasm: it imports {import}; a policy gets no {meaning}: {what}"));
     }
 }
