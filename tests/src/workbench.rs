@@ -1,6 +1,7 @@
 //! The policy author's commands, run as an author runs them: the real binary, real plugins, real tool chains.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod ci;
 mod refusals;
 
 use std::path::{Path, PathBuf};
@@ -158,6 +159,8 @@ fn a_new_rust_project_builds_and_passes_in_two_more_commands() {
     let (code, out, err) = policy(folder.path(), &["test", "heal-web"]);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("4 passed, 0 failed"), "{out}");
+
+    ci::the_workflow_runs_as_written(folder.path());
 
     // The mistakes that are made next.
     let (code, _, err) = policy(folder.path(), &["new", "--lang", "rust", "heal-web"]);
