@@ -91,5 +91,8 @@ fn nearby(path: &Path) -> String {
     let more = names.len().saturating_sub(MOST_NAMED);
     names.truncate(MOST_NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("the folder {shown} has {}{more}", names.join(", "))
+    format!(
+        "the folder {shown} has {}{more}: look whether the name is right, or run `paramedic policy build` in its project",
+        names.join(", ")
+    )
 }

@@ -14,7 +14,7 @@ use wasmtime::component::{Component, InstancePre};
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
 use super::file::Unreadable;
 use super::guest::Guest;
-use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
+use super::plugin::{Manifest, Plugin, explain, is_plugins_own, with_last_words};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::{schema, shapes, wasi};
@@ -109,6 +109,11 @@ pub enum Problem {
         "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; if it is made for a newer Paramedic, update this one, else build it with the WIT files of this one"
     )]
     UnknownImport(String),
+    /// It wants somebody else's interface.
+    #[error(
+        "it imports {0}, which Paramedic does not have: remove what uses it; a policy imports nothing but interfaces of {CONTRACT}@{CONTRACT_VERSION}"
+    )]
+    Stranger(String),
     /// Built for another contract.
     #[error("it was built for {0}, and here {CONTRACT}@{CONTRACT_VERSION} is spoken; build it with the SDK of this version")]
     WrongVersion(String),
@@ -222,7 +227,11 @@ impl Sandbox {
             described.map_err(|error| Problem::Describe(explain(&error, store.data())))
         };
         let late = Err(Problem::Describe(Failure::Deadline(AT_LOAD.deadline)));
-        tokio::time::timeout(AT_LOAD.deadline, run).await.unwrap_or(late)
+        let described = tokio::time::timeout(AT_LOAD.deadline, run).await.unwrap_or(late);
+        described.map_err(|problem| match problem {
+            Problem::Describe(failure) => Problem::Describe(with_last_words(failure, &store.data().notes.take())),
+            other => other,
+        })
     }
 }
 
@@ -296,7 +305,8 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
                     forbidden.push(import.as_str());
                 }
             }
-            _ => return Err(Problem::UnknownImport(import.clone())),
+            Some((CONTRACT, _)) => return Err(Problem::UnknownImport(import.clone())),
+            _ => return Err(Problem::Stranger(import.clone())),
         }
     }
     if forbidden.is_empty() {
@@ -412,7 +422,11 @@ fn not_started(error: &wasmtime::Error, guest: &Guest) -> Problem {
 /// The pool looks at sizes while the compiler runs.
 fn not_compiled(error: &wasmtime::Error) -> Problem {
     let text = sentence(error);
-    if text.contains("pooling allocator") { Problem::DoesNotFit(text) } else { Problem::Invalid(text) }
+    if !text.contains("pooling allocator") {
+        return Problem::Invalid(text);
+    }
+    // What is too much stands at the end.
+    Problem::DoesNotFit(text.rsplit(": ").next().unwrap_or(&text).to_owned())
 }
 
 /// Checks, cleans and bounds what a plugin says about itself.
@@ -512,8 +526,8 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
-        assert!(check(&["acme:thing/api@1.0.0"]).is_err());
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("made for a newer Paramedic"));
+        assert!(check(&["acme:thing/api@1.0.0"]).unwrap_err().contains("acme:thing/api@1.0.0, which Paramedic does not have"));
         assert!(check(&["bare"]).is_err());
     }
 

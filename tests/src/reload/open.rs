@@ -254,5 +254,6 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     until_restarted(&windowed, 1, 30).await;
     // It waits for the moment that was written down with it, unless a person asks.
     assert_eq!(say(&host, &format!("incidents/{}/retry", ids[2]), json!({ "reason": "shorter now" })).await.0, 200);
-    until_restarted(&braked, 2, 30).await;
+    until_told(&host, &ids[2], "Allowed as attempt 2").await;
+    until_restarted(&braked, 2, 10).await;
 }
