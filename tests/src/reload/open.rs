@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::{get, modes, policy, twin, until};
 use crate::components::component;
-use crate::flow::{Service, labels, restarts, service, until_restarted};
+use crate::crash::binary;
+use crate::flow::{DOWN, Service, labels, restarts, rule, service, until_restarted};
 use crate::host::{Host, Setup};
 use crate::people::{id, look, paramedic, say};
+use crate::programs::{Exporter, start_prometheus, within};
 
 fn approving(container: &str) -> Setup {
     let mut setup = Setup::restarts(container).policy_line("limits: {deadline: 10s}");
@@ -45,7 +47,7 @@ fn story(host: &Host, id: &str) -> String {
 
 async fn until_told(host: &Host, id: &str, what: &str) -> String {
     let told = async || Ok(Some(story(host, id)).filter(|story| story.contains(what)));
-    crate::programs::within(30, what, told).await.unwrap_or_else(|error| panic!("{error}: {}", story(host, id)))
+    within(30, what, told).await.unwrap_or_else(|error| panic!("{error}: {}", story(host, id)))
 }
 
 async fn fires(host: &Host, service: &Service) {
@@ -109,9 +111,7 @@ async fn an_open_incident_keeps_its_plugin_to_the_end_and_also_after_a_restart()
     assert_eq!(say(&host, &format!("incidents/{of_old}/retry"), retry.clone()).await.0, 200);
     host.until("awaiting-approval", 20).await;
     until_told(&host, &of_old, "retried ").await;
-    crate::programs::within(20, "the third decision", async || Ok((decided_by(&host, &of_old).len() == 3).then_some(())))
-        .await
-        .unwrap();
+    within(20, "the third decision", async || Ok((decided_by(&host, &of_old).len() == 3).then_some(()))).await.unwrap();
     assert_eq!(decided_by(&host, &of_old), vec![digest(&old); 3]);
 
     // Without it a person is called, and told what to do; others are decided.
@@ -126,9 +126,7 @@ async fn an_open_incident_keeps_its_plugin_to_the_end_and_also_after_a_restart()
     let escalated = until_told(&host, &of_old, "ESCALATED").await;
     assert_eq!(escalated.matches("ESCALATED").count(), 2, "{escalated}");
     fires(&host, &third).await;
-    crate::programs::within(20, "the third incident", async || Ok((id(&host) != of_new && id(&host) != of_old).then_some(())))
-        .await
-        .unwrap();
+    within(20, "the third incident", async || Ok((id(&host) != of_new && id(&host) != of_old).then_some(()))).await.unwrap();
     host.until("awaiting-approval", 20).await;
     assert_eq!(decided_by(&host, &id(&host)), [digest(&new)]);
     assert_eq!(restarts(&first) + restarts(&second) + restarts(&third), 0);
@@ -219,9 +217,7 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     let mut ids = Vec::new();
     for (service, state) in [(&held, "HELD [hold]"), (&windowed, "HELD [maintenance]"), (&braked, "HELD [cooldown]")] {
         fires(&host, service).await;
-        crate::programs::within(20, "one more incident", async || Ok((host.incidents().len() == ids.len() + 1).then_some(())))
-            .await
-            .unwrap();
+        within(20, "one more incident", async || Ok((host.incidents().len() == ids.len() + 1).then_some(()))).await.unwrap();
         ids.push(id(&host));
         until_told(&host, &ids[ids.len() - 1], state).await;
     }
@@ -256,4 +252,35 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     assert_eq!(say(&host, &format!("incidents/{}/retry", ids[2]), json!({ "reason": "shorter now" })).await.0, 200);
     until_told(&host, &ids[2], "Allowed as attempt 2").await;
     until_restarted(&braked, 2, 10).await;
+}
+
+/// What a person should know about policies is said about those that count now, not about those of the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_no_rule_can_reach_is_warned_of_when_it_comes() -> anyhow::Result<()> {
+    let exporter = Exporter::start(DOWN).await?;
+    let prometheus = start_prometheus(&rule("x"), &[&exporter], None, "").await?;
+    let folder = tempfile::tempdir()?;
+    let config = super::nothing_there().prometheus(&prometheus.url).write(folder.path(), 0);
+    let log = folder.path().join("log");
+    let mut server = std::process::Command::new(binary());
+    server.arg("serve").arg("--config").arg(&config).stdin(std::process::Stdio::null());
+    let mut server = server.stderr(std::fs::File::create(&log)?).spawn()?;
+    let logged = |what: &str| std::fs::read_to_string(&log).unwrap().matches(what).count();
+    let until = async |what: &str| within(60, what, async || Ok((logged(what) > 0).then_some(()))).await;
+    let outcome = async {
+        until("Taking alerts in").await?;
+        std::fs::write(
+            folder.path().join("policies/20-late.yaml"),
+            "name: late\nplugin: restart-container.wasm\nmatch: ['alertname=\"Odd\"']\n",
+        )?;
+        until("20-late.yaml: none of the 1 rules loaded in").await?;
+        // Said once, and nothing of it about what a rule does reach.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        anyhow::ensure!(logged("20-late.yaml: none of the") == 1 && logged("10-heal.yaml: none of the") == 0);
+        Ok(())
+    };
+    let outcome = outcome.await;
+    server.kill()?;
+    server.wait()?;
+    outcome.map_err(|error: anyhow::Error| error.context(std::fs::read_to_string(&log).unwrap_or_default()))
 }
