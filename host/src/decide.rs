@@ -6,6 +6,7 @@
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
 
 mod bindings;
+pub mod compile;
 pub mod file;
 mod guest;
 mod load;

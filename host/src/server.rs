@@ -4,13 +4,14 @@
 
 mod reload;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::stream::{self, StreamExt};
 use reload::{Maker, Presents, Reloader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +23,7 @@ use crate::authorise::{Authoriser, storm};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
-use crate::decide::plugin::Plugin;
+use crate::decide::plugin::{Judge, Plugin};
 use crate::decide::sandbox::Sandbox;
 use crate::decide::{Loaded, file, trial};
 use crate::execute::alertmanager::Silences;
@@ -52,6 +53,9 @@ use crate::verify::answers::doubts;
 
 /// How often it is looked whether a Prometheus has to be asked for its rules: because it could not be asked, or policies have changed.
 const ASK_RULES: Duration = Duration::from_secs(10);
+
+/// How many plugins are loaded at once; compiling one takes all processors, and half a GiB for one in Python.
+const LOADED_AT_ONCE: usize = 2;
 
 /// How often holds that have ended are put aside.
 const TIDY_HOLDS: Duration = Duration::from_secs(60);
@@ -98,7 +102,7 @@ pub struct Server {
     reloader: Arc<Reloader>,
     hangup: Signal,
     /// As written, for what is said about them.
-    policies: Present<Vec<(PathBuf, Policy)>>,
+    policies: Present<Vec<LoadedPolicy>>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -130,7 +134,7 @@ impl Server {
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
         let eyes: Arc<dyn Eyes> = Arc::new(world);
         let maker = Maker { config: config.clone(), sandbox, eyes: Arc::clone(&eyes), journal: journal.clone() };
-        let presents = Presents::of(maker.make(policies).await?);
+        let presents = Presents::of(maker.make(policies, &[]).await?);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
@@ -287,7 +291,7 @@ async fn tidy(holds: &Holds, keep: Keep) {
 }
 
 /// Warns of policies that do not wait for as long as the rules loaded in Prometheus may need: once, and again when policies have changed.
-async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<(PathBuf, Policy)>>) {
+async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<LoadedPolicy>>) {
     // For each Prometheus what it was asked about, and what was said then.
     let mut asked = vec![(None, Vec::new()); sources.prometheus.len()];
     loop {
@@ -297,7 +301,8 @@ async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<(PathB
                 continue;
             }
             // That it cannot be asked is said by whoever asks it what fires.
-            let Ok(doubts) = doubts(prometheus, &now).await else { continue };
+            let files: Vec<_> = now.iter().map(|one| (one.file.clone(), one.policy.clone())).collect();
+            let Ok(doubts) = doubts(prometheus, &files).await else { continue };
             doubts.iter().filter(|doubt| !said.contains(*doubt)).for_each(|doubt| tracing::warn!("{doubt}"));
             (*about, *said) = (Some(Arc::clone(&now)), doubts);
         }
@@ -350,32 +355,74 @@ pub async fn load(
     policies: Vec<LoadedPolicy>,
     kept: Option<&Path>,
 ) -> anyhow::Result<Fit> {
-    // Many policies share a plugin: its file is read once, so that all of them get the same bytes.
-    let mut found: HashMap<String, Result<Arc<Plugin>, String>> = HashMap::new();
+    load_beside(&[], sandbox, plugins, policies, kept).await
+}
+
+/// The same beside policies that are loaded already: those that are the same, with the same plugin, were checked and tried when they were loaded.
+async fn load_beside(
+    before: &[Loaded],
+    sandbox: &Arc<Sandbox>,
+    plugins: &Path,
+    policies: Vec<LoadedPolicy>,
+    kept: Option<&Path>,
+) -> anyhow::Result<Fit> {
+    let of = |policy: &Policy, plugin: &dyn Judge| (policy.digest.clone(), plugin.digest().to_owned());
+    let before: HashSet<_> = before.iter().map(|loaded| of(&loaded.policy, &*loaded.plugin)).collect();
+    let found = load_plugins(sandbox, plugins, &policies, kept).await;
     let (mut loaded, mut problems, mut tried) = (Vec::new(), Vec::new(), Trials::default());
+    // Where a plugin's own problem is told, and how many more policies have it.
+    let mut broken: HashMap<String, (usize, usize)> = HashMap::new();
     for one in policies {
-        let file = &one.policy.plugin.file;
-        let plugin = match found.get(file) {
-            Some(plugin) => plugin.clone(),
-            None => {
-                let plugin = load_one(sandbox, plugins, file, kept).await;
-                found.entry(file.clone()).or_insert(plugin).clone()
+        let Some(plugin) = found.get(&one.policy.plugin.file) else { continue };
+        let plugin = match plugin {
+            Ok(plugin) => Arc::clone(plugin),
+            Err(problem) => {
+                let (_, more) = broken
+                    .entry(one.policy.plugin.file.clone())
+                    .and_modify(|(_, more)| *more += 1)
+                    .or_insert((problems.len(), 0));
+                if *more == 0 {
+                    problems.push(format!("{}: {problem}", one.at("plugin")));
+                }
+                continue;
             }
         };
-        let fits = match &plugin {
-            Ok(plugin) => match fits(plugins, &one, plugin).await {
-                Ok(()) => tried.ask(plugins, &one, plugin).await,
+        let fits = match before.contains(&of(&one.policy, &*plugin)) {
+            true => Ok(()),
+            false => match fits(plugins, &one, &plugin).await {
+                Ok(()) => tried.ask(plugins, &one, &plugin).await,
                 wrong => wrong,
             },
-            Err(problem) => Err(format!("{}: {problem}", one.at("plugin"))),
         };
-        match (plugin, fits) {
-            (Ok(plugin), Ok(())) => loaded.push(Loaded { policy: one.policy, plugin }),
-            (_, wrong) => problems.extend(wrong.err()),
+        match fits {
+            Ok(()) => loaded.push(Loaded { policy: one.policy, plugin }),
+            Err(wrong) => problems.push(wrong),
         }
+    }
+    for (at, more) in broken.into_values().filter(|(_, more)| *more > 0) {
+        let others =
+            if more == 1 { "another policy asks it, too".to_owned() } else { format!("{more} more policies ask it, too") };
+        problems[at] += &format!("; {others}");
     }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok((loaded, tried.doubts))
+}
+
+/// Every plugin of these policies, by its file, which is read once: so that all of them get the same bytes. A few at once, for one that takes
+/// long to compile must not hold up the others' verdict.
+async fn load_plugins(
+    sandbox: &Arc<Sandbox>,
+    plugins: &Path,
+    policies: &[LoadedPolicy],
+    kept: Option<&Path>,
+) -> HashMap<String, Result<Arc<Plugin>, String>> {
+    let files: BTreeSet<&str> = policies.iter().map(|one| one.policy.plugin.file.as_str()).collect();
+    let load = |file: &str| {
+        let file = file.to_owned();
+        async move { (file.clone(), load_one(sandbox, plugins, &file, kept).await) }
+    };
+    let loading: Vec<_> = files.into_iter().map(load).collect();
+    stream::iter(loading).buffer_unordered(LOADED_AT_ONCE).collect().await
 }
 
 /// Trial questions of one load: policies that differ in nothing that a plugin is told share one.

@@ -36,7 +36,7 @@ pub fn together(all: &[&Matchers]) -> Fit {
 pub fn example(matchers: &Matchers) -> Labels {
     let mut labels = Labels::new();
     for (name, matchers) in by_label(&[matchers]) {
-        let values = matchers.iter().find_map(|matcher| only(matcher)).unwrap_or_default();
+        let values = matchers.iter().find_map(|matcher| matcher.only()).unwrap_or_default();
         let value = values.into_iter().find(|value| !value.is_empty() && fits(name, value, &matchers));
         labels.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
@@ -59,21 +59,11 @@ fn fits(name: &str, value: &str, matchers: &[&Matcher]) -> bool {
 fn about_one(name: &str, matchers: &[&Matcher]) -> Fit {
     let fits = |value: &str| fits(name, value, matchers);
     // One of them leaves only these values: then it is enough to try them.
-    if let Some(values) = matchers.iter().find_map(|matcher| only(matcher)) {
+    if let Some(values) = matchers.iter().find_map(|matcher| matcher.only()) {
         return if values.iter().any(|value| fits(value)) { Fit::Surely } else { Fit::Never };
     }
     // A label that is not there, and one that nobody had in mind.
     if fits("") || fits("no matcher of these had this text in mind") { Fit::Surely } else { Fit::Perhaps }
-}
-
-/// The values that this matcher lets through, if they can be listed.
-fn only(matcher: &Matcher) -> Option<Vec<&str>> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '/' | ':' | '|');
-    match matcher.operator() {
-        "=" => Some(vec![matcher.value()]),
-        "=~" if matcher.value().chars().all(plain) => Some(matcher.value().split('|').collect()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

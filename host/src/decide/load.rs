@@ -1,8 +1,7 @@
 //! From a file to a plugin that can be asked: every way in which a file is not a plugin is told apart, with what to do.
 //!
 //! Plugin authors meet Paramedic here first, so the refusals are part of the product. The order is: the bytes, the compiler, what
-//! it imports and exports, a trial run of `describe`, what that says. Compiling is the one step that cannot be interrupted; it
-//! runs on a thread of its own, and who waits for it waits only so long.
+//! it imports and exports, a trial run of `describe`, what that says.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -32,8 +31,6 @@ const NESTED: u8 = 4;
 const MAX_NESTED: usize = 16;
 /// Names of forbidden imports that are shown.
 const MAX_SHOWN: usize = 6;
-/// How long compiling may take; Python plugins take 8 s on two cores.
-const COMPILE_WITHIN: Duration = Duration::from_secs(60);
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// The contract that is spoken here; same major version, any minor one.
@@ -87,13 +84,19 @@ pub enum Problem {
     #[error("it cannot be compiled: {0}; build it again for the target wasm32-wasip2, without optional WebAssembly features")]
     Invalid(String),
     /// The compiler takes too long.
-    #[error("compiling it takes longer than {} s; make it smaller", COMPILE_WITHIN.as_secs())]
-    TooSlow,
+    #[error("compiling it takes longer than {} s; make it smaller", .0.as_secs())]
+    TooSlow(Duration),
+    /// The compiler takes too much.
+    #[error("compiling it takes more than {} MiB of memory; make it smaller", .0 >> 20)]
+    TooHungry(u64),
+    /// There is no process, or no way to talk to it.
+    #[error("the compiler cannot be started: {0}; is the number of processes limited, or the memory?")]
+    NoCompiler(String),
     /// Others are being compiled, and do not end.
     #[error(
-        "it was not compiled: other plugins have kept the compilers busy for {} s; take away the one that takes so long, restart Paramedic, and load it again", COMPILE_WITHIN.as_secs()
+        "it was not compiled: other plugins have kept the compilers busy for {} s; take away those that take so long, and load it again", .0.as_secs()
     )]
-    CompilersBusy,
+    CompilersBusy(Duration),
     /// It wants the outside world.
     #[error("it imports {imports}; a policy gets no {powers}: {advice}")]
     Forbidden {
@@ -167,7 +170,7 @@ impl Sandbox {
         if let Some(plugin) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).and_then(|p| p.upgrade()) {
             return Ok(plugin);
         }
-        let component = self.compile(bytes).await?;
+        let component = self.compiler.compile(&self.engine, bytes, &digest).await?;
         let imports = self.check_interfaces(&component).map_err(|problem| advised(problem, bytes))?;
         check_size(&component)?;
         let told = |problem| in_words_of_the_contract(problem, &component, &self.engine);
@@ -188,20 +191,6 @@ impl Sandbox {
         loaded.retain(|_, plugin| plugin.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&plugin));
         Ok(plugin)
-    }
-
-    async fn compile(&self, bytes: &[u8]) -> Result<Component, Problem> {
-        let permit = tokio::time::timeout(COMPILE_WITHIN, self.compilers.clone().acquire_owned()).await;
-        let Ok(permit) = permit else { return Err(Problem::CompilersBusy) };
-        let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
-        // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
-        let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
-        match tokio::time::timeout(COMPILE_WITHIN, tokio::task::spawn_blocking(compile)).await {
-            Err(_) => Err(Problem::TooSlow),
-            Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
-            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
-            Ok(Ok(Ok(component))) => Ok(component),
-        }
     }
 
     fn check_interfaces(&self, component: &Component) -> Result<Vec<String>, Problem> {
@@ -417,16 +406,6 @@ fn not_started(error: &wasmtime::Error, guest: &Guest) -> Problem {
     }
     let text = sentence(error);
     if text.contains("limit") || text.contains("exceed") { Problem::DoesNotFit(text) } else { Problem::WrongType(text) }
-}
-
-/// The pool looks at sizes while the compiler runs.
-fn not_compiled(error: &wasmtime::Error) -> Problem {
-    let text = sentence(error);
-    if !text.contains("pooling allocator") {
-        return Problem::Invalid(text);
-    }
-    // What is too much stands at the end.
-    Problem::DoesNotFit(text.rsplit(": ").next().unwrap_or(&text).to_owned())
 }
 
 /// Checks, cleans and bounds what a plugin says about itself.
