@@ -100,6 +100,21 @@ async fn what_is_wrong_with_a_plugin_a_pin_or_settings_is_said_with_its_place_an
     assert!(code == 200 && answer["added"] == json!([]) && answer["policies"] == 1, "{answer}");
 }
 
+/// What was wrong may be mended elsewhere than in the watched folders.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_taken_over_is_tried_again_without_another_change() {
+    let host = Host::start(&nothing_there().then_playbook("- hosts: localhost\n  tasks: []\n".to_owned(), "x")).await;
+    let more = "name: more\nplugin: restart-container.wasm\ngrants: {ansible: [{playbook: late.yml, hosts: [localhost]}]}\n";
+    std::fs::write(policy(&host).with_file_name("20-more.yaml"), more).unwrap();
+    let status = format!("{}/api/v1/status", host.url);
+    let seen = until(&status, "the complaint", |seen| seen["reload"]["successful"] == false).await;
+    assert!(seen["reload"]["error"].as_str().unwrap().contains("late.yml"), "{seen}");
+    std::fs::write(host.config().with_file_name("playbooks").join("late.yml"), "- hosts: localhost\n  tasks: []\n").unwrap();
+    let policies = format!("{}/api/v1/policies", host.url);
+    until(&policies, "the policy", |seen| modes(seen) == [("heal", "enforce"), ("more", "observe")]).await;
+    until(&status, "that all is well", |seen| seen["reload"]["successful"] == true).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_it_needs_the_senders_token_no_browser_and_a_distance() {
     let mut setup = nothing_there();

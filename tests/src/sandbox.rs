@@ -3,7 +3,7 @@
 
 mod bombs;
 mod contract;
-mod load;
+pub(crate) mod load;
 mod looking;
 mod misbehaviour;
 mod raw;

@@ -182,5 +182,9 @@ fn crashed(how: &str) -> Problem {
 /// The pool looks at sizes when compiled code is taken in.
 fn not_compiled(text: &str) -> Problem {
     let text = clean(text.trim(), 500);
-    if text.contains("pooling allocator") { Problem::DoesNotFit(text) } else { Problem::Invalid(text) }
+    if !text.contains("pooling allocator") {
+        return Problem::Invalid(text);
+    }
+    // What is too much stands at the end.
+    Problem::DoesNotFit(text.rsplit(": ").next().unwrap_or(&text).to_owned())
 }

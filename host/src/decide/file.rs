@@ -45,22 +45,31 @@ pub enum Unreadable {
 /// What is in a plugin's file.
 ///
 /// # Errors
-/// Why it cannot be read, or that it is far too large; the text names the file and says what to do.
+/// As [`look`].
 pub fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
-    let problem = |problem| PluginError { file: clean(&path.display().to_string(), 500), problem };
-    let unreadable = |error| problem(Problem::Unreadable(why(path, error)));
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    if meta.is_dir() {
-        return Err(problem(Problem::Unreadable(Unreadable::Folder)));
-    }
-    if !meta.is_file() {
-        return Err(problem(Problem::Unreadable(Unreadable::Special)));
-    }
-    let size = usize::try_from(meta.len()).unwrap_or(usize::MAX);
-    if size > MAX_FILE_BYTES {
-        return Err(problem(Problem::TooLarge(size >> 20)));
-    }
-    std::fs::read(path).map_err(unreadable)
+    look(path)?;
+    std::fs::read(path).map_err(|error| refused(path, Problem::Unreadable(why(path, error))))
+}
+
+/// Is there a file that could be a plugin?
+///
+/// # Errors
+/// Why it cannot be read, or that it is far too large; the text names the file and says what to do.
+pub fn look(path: &Path) -> Result<(), PluginError> {
+    let problem = match std::fs::metadata(path) {
+        Err(error) => Problem::Unreadable(why(path, error)),
+        Ok(meta) if meta.is_dir() => Problem::Unreadable(Unreadable::Folder),
+        Ok(meta) if !meta.is_file() => Problem::Unreadable(Unreadable::Special),
+        Ok(meta) => match usize::try_from(meta.len()).unwrap_or(usize::MAX) {
+            size if size > MAX_FILE_BYTES => Problem::TooLarge(size >> 20),
+            _ => return Ok(()),
+        },
+    };
+    Err(refused(path, problem))
+}
+
+fn refused(path: &Path, problem: Problem) -> PluginError {
+    PluginError { file: clean(&path.display().to_string(), 500), problem }
 }
 
 fn why(path: &Path, error: io::Error) -> Unreadable {
@@ -91,5 +100,8 @@ fn nearby(path: &Path) -> String {
     let more = names.len().saturating_sub(MOST_NAMED);
     names.truncate(MOST_NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("the folder {shown} has {}{more}", names.join(", "))
+    format!(
+        "the folder {shown} has {}{more}: look whether the name is right, or run `paramedic policy build` in its project",
+        names.join(", ")
+    )
 }

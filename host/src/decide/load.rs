@@ -14,7 +14,7 @@ use wasmtime::{Engine, Store};
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
 use super::file::Unreadable;
 use super::guest::Guest;
-use super::plugin::{GRACE, Manifest, Plugin, explain, is_plugins_own};
+use super::plugin::{GRACE, Manifest, Plugin, explain, is_plugins_own, with_last_words};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::{schema, shapes, wasi};
@@ -113,6 +113,11 @@ pub enum Problem {
         "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; if it is made for a newer Paramedic, update this one, else build it with the WIT files of this one"
     )]
     UnknownImport(String),
+    /// It wants somebody else's interface.
+    #[error(
+        "it imports {0}, which Paramedic does not have: remove what uses it; a policy imports nothing but interfaces of {CONTRACT}@{CONTRACT_VERSION}"
+    )]
+    Stranger(String),
     /// Built for another contract.
     #[error("it was built for {0}, and here {CONTRACT}@{CONTRACT_VERSION} is spoken; build it with the SDK of this version")]
     WrongVersion(String),
@@ -204,10 +209,18 @@ impl Sandbox {
         let run = move |mut store: Store<Guest>| {
             async move {
                 // Where types do not match, it shows only now.
-                let started = pre.instantiate_async(&mut store).await;
-                let policy = started.map_err(|error| not_started(&error, store.data()))?;
-                let described = policy.paramedic_policy_lifecycle().call_describe(&mut store).await;
-                described.map_err(|error| Problem::Describe(explain(&error, store.data())))
+                let described = match pre.instantiate_async(&mut store).await {
+                    Ok(policy) => policy
+                        .paramedic_policy_lifecycle()
+                        .call_describe(&mut store)
+                        .await
+                        .map_err(|error| Problem::Describe(explain(&error, store.data()))),
+                    Err(error) => Err(not_started(&error, store.data())),
+                };
+                described.map_err(|problem| match problem {
+                    Problem::Describe(failure) => Problem::Describe(with_last_words(failure, &store.data().notes.take())),
+                    other => other,
+                })
             }
             .boxed()
         };
@@ -304,7 +317,8 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
                     forbidden.push(import.as_str());
                 }
             }
-            _ => return Err(Problem::UnknownImport(import.clone())),
+            Some((CONTRACT, _)) => return Err(Problem::UnknownImport(import.clone())),
+            _ => return Err(Problem::Stranger(import.clone())),
         }
     }
     if forbidden.is_empty() {
@@ -514,8 +528,8 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
-        assert!(check(&["acme:thing/api@1.0.0"]).is_err());
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("made for a newer Paramedic"));
+        assert!(check(&["acme:thing/api@1.0.0"]).unwrap_err().contains("acme:thing/api@1.0.0, which Paramedic does not have"));
         assert!(check(&["bare"]).is_err());
     }
 

@@ -159,7 +159,7 @@ impl Plugin {
             let message = |error: jsonschema::ValidationError<'_>| {
                 let place = error.instance_path().to_string();
                 let own = written.as_ref().and_then(|schema| own_words(schema, error.schema_path().as_str()));
-                let said = own.map_or_else(|| error.to_string(), str::to_owned);
+                let said = own.map_or_else(|| in_words(&error), str::to_owned);
                 clean(&if place.is_empty() { said } else { format!("{place}: {said}") }, 600)
             };
             schema.iter_errors(&settings).take(MAX_MESSAGES).map(message).collect()
@@ -307,12 +307,22 @@ fn explain_text(text: &str) -> Failure {
 }
 
 /// A crash tells more with what the plugin printed last: a panic's message.
-fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
+pub(super) fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
     let Failure::Trapped(what) = failure else { return failure };
     let errors: Vec<_> = log.iter().filter(|line| line.level == "error").map(|line| line.message.as_str()).collect();
     let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
     let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
     Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+/// The commonest mistake is a key that does not exist.
+fn in_words(error: &jsonschema::ValidationError<'_>) -> String {
+    match error.kind() {
+        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => {
+            format!("there is no setting `{}`", unexpected.join("`, `"))
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// What a schema itself says when one of its choices does not fit, in its `errorMessage` (a word that editors know too).

@@ -43,6 +43,9 @@ use crate::telemetry::clean;
 const WITHIN: Duration = Duration::from_secs(120);
 /// How often the folders are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often files that could not be taken over are tried again although they have not changed: a playbook that a grant names may be there by
+/// now, or the disk again.
+const RETRY: Duration = Duration::from_secs(15);
 /// How soon they are looked at again while they change.
 const SETTLE: Duration = Duration::from_millis(300);
 /// For one look; a disk may hang.
@@ -216,7 +219,7 @@ impl Reloader {
     pub async fn watch(self: Arc<Self>, mut hangup: Signal) {
         let reload = self.handle();
         // What changed between the start's reading and now is not known: the first look finds something new.
-        let mut known = None;
+        let (mut known, mut tried) = (None, Instant::now());
         loop {
             tokio::select! {
                 Some(()) = hangup.recv() => {
@@ -226,11 +229,13 @@ impl Reloader {
                 }
                 () = tokio::time::sleep(LOOK) => {
                     let now = self.look().await;
-                    if now == known {
+                    let again = !self.presents.standing.now().successful && tried.elapsed() >= RETRY;
+                    if now == known && !again {
                         continue;
                     }
                     known = self.settled(now).await;
                     let _ = reload(WATCH.to_owned()).await;
+                    tried = Instant::now();
                 }
             }
         }

@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::{get, modes, policy, twin, until};
 use crate::components::component;
-use crate::flow::{Service, labels, restarts, service, until_restarted};
+use crate::crash::binary;
+use crate::flow::{DOWN, Service, labels, restarts, rule, service, until_restarted};
 use crate::host::{Host, Setup};
 use crate::people::{id, look, paramedic, say};
+use crate::programs::{Exporter, start_prometheus, within};
 
 fn approving(container: &str) -> Setup {
     let mut setup = Setup::restarts(container).policy_line("limits: {deadline: 10s}");
@@ -45,7 +47,7 @@ fn story(host: &Host, id: &str) -> String {
 
 async fn until_told(host: &Host, id: &str, what: &str) -> String {
     let told = async || Ok(Some(story(host, id)).filter(|story| story.contains(what)));
-    crate::programs::within(30, what, told).await.unwrap_or_else(|error| panic!("{error}: {}", story(host, id)))
+    within(30, what, told).await.unwrap_or_else(|error| panic!("{error}: {}", story(host, id)))
 }
 
 async fn fires(host: &Host, service: &Service) {
@@ -109,9 +111,7 @@ async fn an_open_incident_keeps_its_plugin_to_the_end_and_also_after_a_restart()
     assert_eq!(say(&host, &format!("incidents/{of_old}/retry"), retry.clone()).await.0, 200);
     host.until("awaiting-approval", 20).await;
     until_told(&host, &of_old, "retried ").await;
-    crate::programs::within(20, "the third decision", async || Ok((decided_by(&host, &of_old).len() == 3).then_some(())))
-        .await
-        .unwrap();
+    within(20, "the third decision", async || Ok((decided_by(&host, &of_old).len() == 3).then_some(()))).await.unwrap();
     assert_eq!(decided_by(&host, &of_old), vec![digest(&old); 3]);
 
     // Without it a person is called, and told what to do; others are decided.
@@ -126,46 +126,51 @@ async fn an_open_incident_keeps_its_plugin_to_the_end_and_also_after_a_restart()
     let escalated = until_told(&host, &of_old, "ESCALATED").await;
     assert_eq!(escalated.matches("ESCALATED").count(), 2, "{escalated}");
     fires(&host, &third).await;
-    crate::programs::within(20, "the third incident", async || Ok((id(&host) != of_new && id(&host) != of_old).then_some(())))
-        .await
-        .unwrap();
+    within(20, "the third incident", async || Ok((id(&host) != of_new && id(&host) != of_old).then_some(()))).await.unwrap();
     host.until("awaiting-approval", 20).await;
     assert_eq!(decided_by(&host, &id(&host)), [digest(&new)]);
     assert_eq!(restarts(&first) + restarts(&second) + restarts(&third), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_a_deleted_policy_escalates_and_says_why_and_a_yes_to_it_does_nothing() {
-    let (denied, approved) = (service(), service());
-    let mut setup = approving(&denied.name);
-    setup.policy = setup.policy.replace(&format!("local/{}", denied.name), "local/paramedic-test-*");
+async fn what_belongs_to_a_deleted_policy_escalates_when_it_is_asked_and_nobody_says_yes_for_it() {
+    let (held, waits) = (service(), service());
+    let mut setup = approving(&held.name);
+    setup.policy = setup.policy.replace(&format!("local/{}", held.name), "local/paramedic-test-*");
     setup.policy = setup.policy.replace("cooldown: 1s", "cooldown: 1s, storm_share: 100%");
     let host = Host::start(&setup).await;
-    let mut ids = Vec::new();
-    for one in [&denied, &approved] {
-        fires(&host, one).await;
-        crate::programs::within(20, "one more that waits", async || {
-            let waits = host.incidents().iter().filter(|(state, _)| state == "awaiting-approval").count();
-            Ok((waits == ids.len() + 1).then_some(()))
-        })
-        .await
-        .unwrap();
-        ids.push(id(&host));
-    }
-    let shown = look(&host, &format!("incidents/{}", ids[1])).await["awaiting"]["digest"].as_str().unwrap().to_owned();
+    let (code, said) = paramedic(&host, &["hold", &format!("container=\"{}\"", held.name), "--for", "2h", "--reason", "x"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let name = said.lines().next().unwrap().to_owned();
+    fires(&host, &held).await;
+    host.until("held", 20).await;
+    let of_held = id(&host);
+    fires(&host, &waits).await;
+    host.until("awaiting-approval", 20).await;
+    let of_waits = id(&host);
+    let shown = look(&host, &format!("incidents/{of_waits}")).await["awaiting"]["digest"].as_str().unwrap().to_owned();
+    let written = std::fs::read(policy(&host)).unwrap();
     std::fs::remove_file(policy(&host)).unwrap();
     let answer = reloaded(&host).await;
-    assert_eq!((&answer["removed"], &answer["policies"]), (&json!(["heal"]), &json!(0)), "{answer}");
-    deny(&host, &ids[0]).await;
-    let told = until_told(&host, &ids[0], "ESCALATED").await;
+    assert_eq!(answer["policies"], 0, "{answer}");
+
+    let (code, said) = paramedic(&host, &["release", &name, "--reason", "x"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let told = until_told(&host, &of_held, "ESCALATED").await;
     assert!(told.contains("policy heal, to which this incident belongs, is gone, or only observes now"), "{told}");
-    // Nobody who is asked through a policy that is gone can say yes for it.
+    // Who may say yes stood in the file.
     let yes = json!({ "reason": "go", "digest": shown });
-    let (code, answer) = say(&host, &format!("incidents/{}/approve", ids[1]), yes).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!((restarts(&denied), restarts(&approved)), (0, 0), "{code} {answer} {}", story(&host, &ids[1]));
-    let told = if code == 200 { until_told(&host, &ids[1], "ESCALATED").await } else { answer["error"].to_string() };
-    assert!(told.contains("heal") && told.contains("gone"), "{code} {told}");
+    let (code, answer) = say(&host, &format!("incidents/{of_waits}/approve"), yes.clone()).await;
+    let gone = "policy heal is gone, and with it who may say yes: close it, or bring the policy back";
+    assert_eq!((code, answer["error"].as_str()), (409, Some(gone)));
+    assert_eq!((restarts(&held), restarts(&waits)), (0, 0));
+
+    // Back again, it goes on where it stood.
+    std::fs::write(policy(&host), written).unwrap();
+    reloaded(&host).await;
+    assert_eq!(say(&host, &format!("incidents/{of_waits}/approve"), yes).await.0, 200);
+    until_restarted(&waits, 1, 20).await;
+    assert_eq!(restarts(&held), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,9 +217,7 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     let mut ids = Vec::new();
     for (service, state) in [(&held, "HELD [hold]"), (&windowed, "HELD [maintenance]"), (&braked, "HELD [cooldown]")] {
         fires(&host, service).await;
-        crate::programs::within(20, "one more incident", async || Ok((host.incidents().len() == ids.len() + 1).then_some(())))
-            .await
-            .unwrap();
+        within(20, "one more incident", async || Ok((host.incidents().len() == ids.len() + 1).then_some(()))).await.unwrap();
         ids.push(id(&host));
         until_told(&host, &ids[ids.len() - 1], state).await;
     }
@@ -245,5 +248,39 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     reloaded(&host).await;
     until_restarted(&held, 1, 30).await;
     until_restarted(&windowed, 1, 30).await;
-    until_restarted(&braked, 2, 30).await;
+    // It waits for the moment that was written down with it, unless a person asks.
+    assert_eq!(say(&host, &format!("incidents/{}/retry", ids[2]), json!({ "reason": "shorter now" })).await.0, 200);
+    until_told(&host, &ids[2], "Allowed as attempt 2").await;
+    until_restarted(&braked, 2, 10).await;
+}
+
+/// What a person should know about policies is said about those that count now, not about those of the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_no_rule_can_reach_is_warned_of_when_it_comes() -> anyhow::Result<()> {
+    let exporter = Exporter::start(DOWN).await?;
+    let prometheus = start_prometheus(&rule("x"), &[&exporter], None, "").await?;
+    let folder = tempfile::tempdir()?;
+    let config = super::nothing_there().prometheus(&prometheus.url).write(folder.path(), 0);
+    let log = folder.path().join("log");
+    let mut server = std::process::Command::new(binary());
+    server.arg("serve").arg("--config").arg(&config).stdin(std::process::Stdio::null());
+    let mut server = server.stderr(std::fs::File::create(&log)?).spawn()?;
+    let logged = |what: &str| std::fs::read_to_string(&log).unwrap().matches(what).count();
+    let until = async |what: &str| within(60, what, async || Ok((logged(what) > 0).then_some(()))).await;
+    let outcome = async {
+        until("Taking alerts in").await?;
+        std::fs::write(
+            folder.path().join("policies/20-late.yaml"),
+            "name: late\nplugin: restart-container.wasm\nmatch: ['alertname=\"Odd\"']\n",
+        )?;
+        until("20-late.yaml: none of the 1 rules loaded in").await?;
+        // Said once, and nothing of it about what a rule does reach.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        anyhow::ensure!(logged("20-late.yaml: none of the") == 1 && logged("10-heal.yaml: none of the") == 0);
+        Ok(())
+    };
+    let outcome = outcome.await;
+    server.kill()?;
+    server.wait()?;
+    outcome.map_err(|error: anyhow::Error| error.context(std::fs::read_to_string(&log).unwrap_or_default()))
 }
