@@ -7,6 +7,7 @@
 //! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
 mod brakes;
+mod families;
 mod plan;
 mod process;
 mod rules;
@@ -105,6 +106,7 @@ fn crash_loop(cure: Cure, again: u16) -> Plan {
         approve: false,
         two_policies: false,
         storms: false,
+        forgets: false,
         crash_loop: true,
         window: 1_800,
         length: 3_600,
