@@ -14,6 +14,8 @@ mod rules;
 pub(crate) mod store;
 mod world;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
@@ -50,6 +52,7 @@ fn no_schedule_breaks_an_invariant() {
     let seed = setting("SEED", 20_261_124);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let (acted, healed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let happened: Mutex<BTreeMap<String, u64>> = Mutex::default();
     let work = |thread: u64| -> Option<Box<TestError<Plan>>> {
         let share = u32::try_from(schedules.div_ceil(threads)).unwrap();
         let config = Config { cases: share, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
@@ -61,6 +64,9 @@ fn no_schedule_breaks_an_invariant() {
             let record = process::run(&plan);
             acted.fetch_add(record.world.effects().len() as u64, Ordering::Relaxed);
             healed.fetch_add(u64::from(told_healed(&record)), Ordering::Relaxed);
+            for what in families::happened(&record) {
+                *happened.lock().unwrap().entry(what).or_default() += 1;
+            }
             let broken = rules::broken(&record);
             prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
             Ok(())
@@ -76,8 +82,12 @@ fn no_schedule_breaks_an_invariant() {
         panic!("SEED={seed}: {why}\nby this plan:\n{plan:#?}\n{}", told(&record));
     }
     let (acted, healed) = (acted.into_inner(), healed.into_inner());
+    let happened = happened.into_inner().unwrap();
+    println!("simulation: {happened:?}");
     println!("simulation: {schedules} schedules, {acted} actions, {healed} with a healed incident, none broke an invariant");
     assert!(acted > schedules / 2 && healed > schedules / 10, "too little happened in them to prove anything");
+    let missing: Vec<_> = families::all_that_happens().filter(|what| !happened.contains_key(what)).collect();
+    assert!(missing.is_empty() || schedules < 1_000, "never happened, so nothing is proved of it: {missing:?}");
 }
 
 fn told_healed(record: &Record) -> bool {

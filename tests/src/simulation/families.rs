@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use paramedic::action::{Action, DockerVerb, Ending, Outcome};
+use paramedic::action::{Action, DockerVerb, Ending, Kind, Outcome};
 use paramedic::alert::IncidentId;
 use paramedic::incident::Event;
 use paramedic::journal::Entry;
@@ -12,6 +12,7 @@ use paramedic::look::docker::CLOCKS;
 
 use super::brakes::service;
 use super::plan::Trouble;
+use super::process::Record;
 use super::rules::{Intent, intents};
 use super::world::{PERSONS_SILENCE, What, World, second};
 
@@ -32,6 +33,28 @@ pub(super) fn hold(entries: &[Entry], world: &World, ended: bool, wrong: &mut Ve
         wrong.push("9: a person's silence was ended".to_owned());
     }
     looked_for_a_reason(entries, &all, wrong);
+}
+
+/// Each kind of action that was really done, and each that was cut off by a crash.
+pub(super) fn happened(record: &Record) -> Vec<String> {
+    let disk = record.disk.lock().unwrap();
+    let all = intents(&disk.entries);
+    let effects = record.world.effects();
+    let done = all.iter().filter(|intent| effects.iter().any(|e| is_of(&e.what, intent.incident, intent.number, intent.action)));
+    let cut_off = all.iter().filter(|intent| intent.outcome.is_some_and(|outcome| outcome.ending == Ending::Interrupted));
+    let done = done.map(|intent| word(intent.action));
+    done.chain(cut_off.map(|intent| format!("{} cut off", word(intent.action)))).collect()
+}
+
+/// What has to happen in some of many schedules.
+pub(super) fn all_that_happens() -> impl Iterator<Item = String> {
+    let kinds = Kind::ALL.iter().filter(|kind| !matches!(kind, Kind::DockerStart | Kind::DockerStop)).map(|kind| kind.word());
+    kinds.chain(["ansible.playbook check"]).flat_map(|word| [word.to_owned(), format!("{word} cut off")])
+}
+
+fn word(action: &Action) -> String {
+    let check = if matches!(action, Action::Playbook { check: true, .. }) { " check" } else { "" };
+    format!("{}{check}", action.kind())
 }
 
 /// Is this what that intent allowed?
