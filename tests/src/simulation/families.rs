@@ -97,7 +97,7 @@ fn granted(action: &Action) -> bool {
 
 /// 9: what a person paused is left alone, however often we paused it before. An engine that forgets cannot tell the two apart.
 fn persons_pause_wins(intent: &Intent<'_>, world: &World, wrong: &mut Vec<String>) {
-    let tells = !world.plan.heals_deliberate && !world.plan.acts_unsure && !world.plan.forgets;
+    let tells = !world.plan.heals_deliberate && !world.plan.forgets;
     let paused = service(intent.action).is_some_and(|service| world.paused_by_person(service, intent.intended));
     if tells && intent.action.touches() && paused {
         wrong.push(format!("9: {} was allowed at {} although a person had paused it", intent.action, second(intent.intended)));

@@ -113,6 +113,8 @@ pub enum Kill {
     At(u16),
     /// At this operation: before or after an append, before or after a side effect, counted from the start.
     Operation(u16),
+    /// At this one of the operations before and after a side effect.
+    Effect(u8),
 }
 
 /// One thing of an act, of the families beside restarts and playbooks.
@@ -261,7 +263,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted), Just(Held), Just(Deploying), Just(PrometheusDown)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure), Just(DiskSlow)],
         prop_oneof![Just(ManagerDown), Just(ManagerRefuses), Just(ManagerBreaks), Just(ChannelRefuses), Just(ChannelBreaks)],
-        prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Paused), (0..SERVICES).prop_map(Recreated)],
+        prop_oneof![1 => (0..SERVICES).prop_map(Stopped), 2 => (0..SERVICES).prop_map(Paused), 1 => (0..SERVICES).prop_map(Recreated)],
         (0_u8..3, 0_usize..7).prop_map(|(n, what)| [
             Retried(n),
             ClosedByPerson(n),
@@ -303,45 +305,60 @@ fn rung() -> impl Strategy<Value = Rung> {
     ]
 }
 
+/// Some of the ladders that only make sense as such.
+fn ladder() -> impl Strategy<Value = Vec<Rung>> {
+    use Deed::*;
+    let act = |deeds: &[Deed]| Rung::Act(deeds.to_vec());
+    prop_oneof![
+        8 => vec(rung(), 1..4),
+        1 => Just(vec![act(&[Silence]), act(&[Expire])]),
+        1 => Just(vec![act(&[Silence, Restart]), act(&[Expire, Notify])]),
+        1 => Just(vec![act(&[Pause]), act(&[Unpause])]),
+        1 => Just(vec![act(&[Notify]), act(&[Check]), act(&[Tagged])]),
+    ]
+}
+
 fn kill() -> impl Strategy<Value = (Kill, u8)> {
-    let when = prop_oneof![(0..HORIZON).prop_map(Kill::At), (0_u16..120).prop_map(Kill::Operation)];
+    let when =
+        prop_oneof![(0..HORIZON).prop_map(Kill::At), (0_u16..120).prop_map(Kill::Operation), (0_u8..12).prop_map(Kill::Effect)];
     (when, 0_u8..30)
 }
 
 /// All plans.
 pub fn plans() -> impl Strategy<Value = Plan> {
-    let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
+    let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), ladder());
     let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
     let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.5));
     let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
     let storms = proptest::bool::weighted(0.3);
-    (happens, brakes, (any::<(bool, bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(
-        |(
-            (firings, troubles, kills, ladder),
-            (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
-            ((heals_deliberate, acts_unsure, two_policies, forgets), approve, storms),
-        )| Plan {
-            firings,
-            troubles,
-            kills,
-            ladder,
-            cooldown,
-            attempts,
-            actions,
-            policy_actions,
-            concurrent,
-            policy_concurrent,
-            minimum_healthy,
-            takes,
-            heals_deliberate,
-            acts_unsure,
-            approve,
-            two_policies,
-            storms,
-            forgets,
-            crash_loop: false,
-            window: 600,
-            length: LENGTH,
-        },
-    )
+    (happens, brakes, ((any::<(bool, bool, bool)>(), proptest::bool::weighted(0.3)), proptest::bool::weighted(0.2), storms))
+        .prop_map(
+            |(
+                (firings, troubles, kills, ladder),
+                (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
+                (((heals_deliberate, acts_unsure, two_policies), forgets), approve, storms),
+            )| Plan {
+                firings,
+                troubles,
+                kills,
+                ladder,
+                cooldown,
+                attempts,
+                actions,
+                policy_actions,
+                concurrent,
+                policy_concurrent,
+                minimum_healthy,
+                takes,
+                heals_deliberate,
+                acts_unsure,
+                approve,
+                two_policies,
+                storms,
+                forgets,
+                crash_loop: false,
+                window: 600,
+                length: LENGTH,
+            },
+        )
 }

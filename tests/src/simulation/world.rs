@@ -32,8 +32,8 @@ const MILLI: Duration = Duration::from_millis(1);
 /// The id of a silence that a person made.
 pub const PERSONS_SILENCE: &str = "persons";
 
-/// As long as a request may be on its way whose answer is lost.
-const ON_ITS_WAY: Duration = Duration::from_secs(5);
+/// As long as a request to Alertmanager or a channel may be on its way; what was asked takes place, whoever waits for the answer.
+const ON_ITS_WAY: u8 = 8;
 
 /// When every simulation begins.
 pub const START: Time = Time(1_790_000_000_000);
@@ -115,6 +115,7 @@ struct State {
     silences: Vec<Quiet>,
     looks: Vec<(Time, Key, Seen)>,
     operations: u16,
+    around_effects: u16,
     made: u32,
     unsure: u32,
     calm: bool,
@@ -169,6 +170,7 @@ impl World {
             silences: Vec::new(),
             looks: Vec::new(),
             operations: 0,
+            around_effects: 0,
             made: 0,
             unsure: 0,
             calm: false,
@@ -255,7 +257,22 @@ impl World {
             state.operations += 1;
             state.operations
         };
-        if self.plan.kills.iter().any(|(kill, _)| matches!(kill, Kill::Operation(at) if *at == number)) {
+        self.die_if(|kill| matches!(kill, Kill::Operation(at) if *at == number)).await;
+    }
+
+    /// One more operation, before or after a side effect.
+    async fn effect(&self) {
+        self.operation().await;
+        let number = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.around_effects += 1;
+            state.around_effects
+        };
+        self.die_if(|kill| matches!(kill, Kill::Effect(at) if u16::from(*at) == number)).await;
+    }
+
+    async fn die_if(&self, now: impl Fn(&Kill) -> bool) {
+        if self.plan.kills.iter().any(|(kill, _)| now(kill)) {
             self.deadly.notify_one();
             std::future::pending::<()>().await;
         }
@@ -632,6 +649,10 @@ impl World {
         self.lock().effects.push(Effect { at: Time::now(), what });
     }
 
+    fn answer_takes(&self) -> Duration {
+        Duration::from_secs(self.plan.takes.min(ON_ITS_WAY).into())
+    }
+
     /// How a request to Alertmanager ends before it is one, and whether its answer will be lost.
     fn manager(&self) -> Result<bool, NotDone> {
         if self.has(Trouble::ManagerDown) {
@@ -647,12 +668,12 @@ impl World {
 impl Hands for World {
     fn docker<'a>(&'a self, call: Call<'a>, within: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
         async move {
-            self.operation().await;
+            self.effect().await;
             if self.has(Trouble::EngineDown) {
                 return Err(NotDone::NotAsked("no engine answers".to_owned()));
             }
             let takes = self.begin(call)?;
-            self.operation().await;
+            self.effect().await;
             if self.has(Trouble::EngineBreaks) {
                 return Err(NotDone::Unanswered("the connection broke".to_owned()));
             }
@@ -661,7 +682,7 @@ impl Hands for World {
                 return Err(NotDone::Unanswered("the engine gave no answer".to_owned()));
             }
             sleep(takes).await;
-            self.operation().await;
+            self.effect().await;
             Ok(())
         }
         .boxed()
@@ -669,15 +690,15 @@ impl Hands for World {
 
     fn playbook<'a>(&'a self, run: &'a str, action: &'a Action) -> BoxFuture<'a, Outcome> {
         async move {
-            self.operation().await;
+            self.effect().await;
             let takes = Duration::from_secs(self.plan.takes.into());
             let service = (0..SERVICES).find(|n| target(*n) == *action.target()).unwrap();
             let Action::Playbook { tags, check, .. } = action else { panic!("{action} is no playbook") };
             self.lock().runs.insert(run.to_owned(), Run { service, check: *check, ends: Time::now().plus(takes), told: false });
             self.done(What::Playbook { run: run.to_owned(), tags: tags.clone(), check: *check });
-            self.operation().await;
+            self.effect().await;
             sleep(takes).await;
-            self.operation().await;
+            self.effect().await;
             ansible::labelled(
                 action,
                 Outcome { ending: Ending::Succeeded, message: "done".to_owned(), touched: true, output: Vec::new() },
@@ -688,10 +709,9 @@ impl Hands for World {
 
     fn silence<'a>(&'a self, silence: Silence<'a>) -> BoxFuture<'a, Result<String, NotDone>> {
         async move {
-            self.operation().await;
+            self.effect().await;
             let breaks = self.manager()?;
-            let (from, comment) =
-                (Time::now().plus(if breaks { ON_ITS_WAY } else { Duration::ZERO }), silence.comment.to_owned());
+            let (from, comment) = (Time::now().plus(self.answer_takes()), silence.comment.to_owned());
             let id = {
                 let mut state = self.lock();
                 let id = format!("silence-{}", state.silences.len());
@@ -700,7 +720,8 @@ impl Hands for World {
                 id
             };
             self.done(What::Silenced { comment });
-            self.operation().await;
+            self.effect().await;
+            sleep(self.answer_takes()).await;
             if breaks { Err(NotDone::Unanswered("the answer was lost".to_owned())) } else { Ok(id) }
         }
         .boxed()
@@ -708,12 +729,13 @@ impl Hands for World {
 
     fn expire<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), NotDone>> {
         async move {
-            self.operation().await;
+            self.effect().await;
             let breaks = self.manager()?;
-            let at = Time::now().plus(if breaks { ON_ITS_WAY } else { Duration::ZERO });
+            let at = Time::now().plus(self.answer_takes());
             self.lock().silences.iter_mut().filter(|quiet| quiet.own.id == id).for_each(|quiet| quiet.ended = Some(at));
             self.done(What::Expired(id.to_owned()));
-            self.operation().await;
+            self.effect().await;
+            sleep(self.answer_takes()).await;
             if breaks { Err(NotDone::Unanswered("the answer was lost".to_owned())) } else { Ok(()) }
         }
         .boxed()
@@ -721,7 +743,7 @@ impl Hands for World {
 
     fn say<'a>(&'a self, said: Said<'a>) -> BoxFuture<'a, Outcome> {
         async move {
-            self.operation().await;
+            self.effect().await;
             let outcome =
                 |ending, message: &str| Outcome { ending, message: message.to_owned(), touched: false, output: Vec::new() };
             if self.has(Trouble::ChannelRefuses) {
@@ -729,7 +751,8 @@ impl Hands for World {
             }
             let (incident, channel, text) = (said.incident.id.clone(), said.channel.to_owned(), said.text.to_owned());
             self.done(What::Said { incident, intent: said.intent, channel, text });
-            self.operation().await;
+            self.effect().await;
+            sleep(self.answer_takes()).await;
             if self.has(Trouble::ChannelBreaks) {
                 return outcome(Ending::TimedOut, "it was not told, as far as can be told");
             }
