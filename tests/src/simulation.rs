@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use plan::{Cure, Firing, Plan, Rung, plans};
+use plan::{Cure, Deed, Firing, Plan, Rung, Trouble, plans};
 use process::Record;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -137,5 +137,39 @@ fn a_crash_loop_under_three_names_is_five_actions_and_one_call_in_an_hour() {
         let calls = disk.entries.iter().filter(|entry| matches!(entry.event, Event::Escalated { .. })).count();
         drop(disk);
         assert_eq!((record.world.effects().len(), calls), (actions, 1), "{}", told(&record));
+    }
+}
+
+/// One alert about one container, in a calm world, of which this goes wrong.
+fn calm(ladder: Vec<Rung>, cure: Cure, again: Option<u16>, troubles: Vec<(u16, u8, Trouble)>) -> Plan {
+    let plan = crash_loop(cure, 0);
+    let firings = vec![Firing { at: 1, again, ..plan.firings[0].clone() }];
+    Plan { firings, troubles, ladder, heals_deliberate: false, crash_loop: false, length: 400, ..plan }
+}
+
+#[test]
+fn a_pause_by_a_person_holds_although_we_restarted_it_before_and_one_of_ours_holds_nobody() {
+    use paramedic::incident::{Event, Rule};
+    let held = |record: &Record| {
+        let disk = record.disk.lock().unwrap();
+        disk.entries.iter().filter(|entry| matches!(&entry.event, Event::Held { rule: Rule::DeliberateStop, .. })).count()
+    };
+    // After the first restart a person pauses it for a minute and a half: the second one waits.
+    let person = calm(vec![Rung::Restart; 2], Cure::Nothing, None, vec![(30, 90, Trouble::Paused(0))]);
+    let record = process::run(&person);
+    assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+    let times: Vec<f64> = record.world.effects().iter().map(|effect| world::second(effect.at)).collect();
+    assert!(matches!(times[..], [first, second] if first < 30.0 && second >= 120.0), "{times:?}\n{}", told(&record));
+    assert!(held(&record) > 0, "{}", told(&record));
+
+    // What the first incident paused is not a person's will to the second one, whether or not the engine remembers.
+    for forgets in [false, true] {
+        let own = Plan { forgets, ..calm(vec![Rung::Act(vec![Deed::Pause])], Cure::Alone(100), Some(60), Vec::new()) };
+        let record = process::run(&own);
+        assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+        let disk = record.disk.lock().unwrap();
+        let allowed = disk.entries.iter().filter(|entry| matches!(entry.event, Event::Intended { .. })).count();
+        drop(disk);
+        assert_eq!((allowed, held(&record)), (2, 0), "forgets {forgets}: {}", told(&record));
     }
 }
