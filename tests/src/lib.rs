@@ -16,6 +16,7 @@ mod diagnostics;
 mod docker;
 mod doors;
 mod engine;
+mod families;
 mod flow;
 mod frozen;
 mod halt;
