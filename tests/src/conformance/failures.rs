@@ -28,7 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("half of a character is a character nobody knows", json!([fail("half-a-character")]), || {
             Outcome::of(Decision::Escalate { reason: "half \u{fffd}".to_owned() })
         }),
-        each("what is printed", json!([{"do": "print", "text": "printed"}]), printed),
+        case("what is printed is logged", json!([{"do": "print", "text": "printed"}]), || said().log("info", "printed".into())),
         each("a bug", json!([fail("bug")]), bug),
         each("a function that calls itself without end", json!([fail("recursion")]), recursion),
         each("no decision at all", json!([fail("nothing")]), nothing),
@@ -55,20 +55,13 @@ fn said() -> Outcome {
     Outcome::of(Decision::Escalate { reason: "told".to_owned() })
 }
 
-/// A Rust component has standard output; the others are built without any, and say it through the log.
-fn printed(language: Language) -> Outcome {
-    match language {
-        Language::Rust => said().log("info", "printed".into()),
-        Language::Python | Language::Js => said(),
-    }
-}
-
 /// A panic is a crash. An exception is an error like any other, and its trace is in the log.
 fn bug(language: Language) -> Outcome {
     match language {
         Language::Rust => Outcome::failure(Says::With("the plugin crashed: it gave up"))
             .log("error", Says::With("panicked at"))
-            .log("error", "a bug".into()),
+            .log("error", "a bug".into())
+            .log("error", Says::With("RUST_BACKTRACE")),
         Language::Python => Outcome::failure(Says::With("RuntimeError: a bug")).log("error", Says::With("plugin.py")),
         Language::Js => Outcome::failure(Says::With("TypeError: a bug")).log("error", Says::With("plugin.js")),
     }

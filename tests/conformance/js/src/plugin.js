@@ -83,7 +83,7 @@ function matcher({ name, op, value }) {
 function millis(text) {
   if (text === "forever") return Infinity;
   if (!/^[0-9]+$/.test(text)) throw new Error(`\`${text}\` is no number of milliseconds`);
-  return BigInt(text);
+  return Number(text);
 }
 
 function fail(how) {

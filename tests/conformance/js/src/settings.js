@@ -39,7 +39,7 @@ const values = {
     table: { type: "object", additionalProperties: { type: "integer" }, default: {} },
     anything: { default: null },
   }),
-  default: {},
+  default: {}, // and then those of its parts
 };
 
 const match = object({ name: text, op: text, value: text }, ["name", "op", "value"]);
