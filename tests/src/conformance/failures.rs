@@ -32,6 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
         each("a bug", json!([fail("bug")]), bug),
         each("a function that calls itself without end", json!([fail("recursion")]), recursion),
         each("no decision at all", json!([fail("nothing")]), nothing),
+        each("what is no text", json!([fail("no-text")]), no_text),
     ]
 }
 
@@ -71,7 +72,7 @@ fn recursion(language: Language) -> Outcome {
     match language {
         Language::Rust => Outcome::failure(Says::With("until its stack was full")),
         Language::Python => Outcome::failure(Says::With("RecursionError")).log("error", Says::With("RecursionError")),
-        Language::Js => Outcome::failure(Says::With("stack")).log("error", Says::With("stack")),
+        Language::Js => Outcome::failure(Says::With("until its stack was full")),
     }
 }
 
@@ -82,6 +83,15 @@ fn nothing(language: Language) -> Outcome {
         Language::Python => "the plugin could not decide: the plugin answers NoneType, not a Decision".into(),
         Language::Js => "the plugin could not decide: the plugin answers undefined, not a Decision".into(),
     })
+}
+
+/// A wrong type is told as any other bug; handed over to the sandbox it would be a crash that tells nothing.
+fn no_text(language: Language) -> Outcome {
+    let says = "the plugin hands over 5 where text belongs";
+    match language {
+        Language::Rust => Outcome::failure("the plugin could not decide: a policy in Rust cannot name what is no text".into()),
+        Language::Python | Language::Js => Outcome::failure(Says::With(says)).log("error", Says::With(says)),
+    }
 }
 
 /// Settings that are refused, and what each complaint says or begins with.
@@ -114,6 +124,21 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
             "`==` is no operator of a matcher",
         ),
     ]
+}
+
+/// A bug in the check of settings refuses them too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bug_in_the_check_of_settings_refuses_them() {
+    let settings = script(json!([fail("bug-in-check")]));
+    for language in ALL {
+        let complaints = language.plugin().await.check_settings(&settings).await;
+        let says = match language {
+            Language::Rust => "asked to check them, it failed",
+            Language::Python => "the plugin failed: RuntimeError: a bug",
+            Language::Js => "a bug",
+        };
+        assert!(matches!(&complaints[..], [one] if one.contains(says)), "{language:?}: {complaints:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,10 @@ import * as told from "./told.js";
 
 /** What a schema cannot say. */
 function check({ script, decision }) {
-  for (const step of script) if (step.do === "past") millis(step.within_ms);
+  for (const step of script) {
+    if (step.do === "past") millis(step.within_ms);
+    if (step.how === "bug-in-check") fail("bug");
+  }
   if (decision.answer === "wait") millis(decision.ms);
   decision.proposals.forEach(propose);
 }
@@ -90,6 +93,7 @@ function fail(how) {
   if (how === "cannot-decide") throw new CannotDecide("this cannot be decided");
   if (how === "bug") throw new TypeError("a bug");
   if (how === "recursion") return Decision.pass(String(deeper(1)));
+  if (how === "no-text") return Decision.act("x", Proposal.restart(5));
   return how === "half-a-character" ? Decision.escalate("half \ud83d") : undefined;
 }
 

@@ -22,7 +22,7 @@ const step = object(
     message: text,
     times: { type: "integer", minimum: 0, default: 1 },
     text,
-    how: { enum: ["cannot-decide", "bug", "recursion", "nothing", "half-a-character"] },
+    how: { enum: ["cannot-decide", "bug", "recursion", "nothing", "half-a-character", "no-text", "bug-in-check"] },
   },
   ["do"],
 );

@@ -17,6 +17,8 @@ def check(settings: Settings) -> None:
     for step in settings.script:
         if step.do == "past":
             millis(step.within_ms)
+        if step.how == "bug-in-check":
+            fail("bug")
     if settings.decision.answer == "wait":
         millis(settings.decision.ms)
     for wanted in settings.decision.proposals:
@@ -118,6 +120,8 @@ def fail(how: str) -> Any:
         raise RuntimeError("a bug")
     if how == "recursion":
         return Decision.pass_(str(deeper(1)))
+    if how == "no-text":
+        return Decision.act("x", Proposal.restart(5))
     return Decision.escalate("half \ud83d") if how == "half-a-character" else None
 
 

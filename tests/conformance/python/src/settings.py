@@ -26,7 +26,7 @@ class Step:
     message: str = ""
     times: int = setting(1, minimum=0)
     text: str = ""
-    how: Optional[Literal["cannot-decide", "bug", "recursion", "nothing", "half-a-character"]] = None
+    how: Optional[Literal["cannot-decide", "bug", "recursion", "nothing", "half-a-character", "no-text", "bug-in-check"]] = None
 
 
 class Word(Enum):

@@ -28,8 +28,10 @@ policy! {
 /// What a schema cannot say.
 fn check(settings: &Settings) -> Result<(), String> {
     for step in &settings.script {
-        if let Step::Past { within_ms, .. } = step {
-            millis(within_ms)?;
+        match step {
+            Step::Past { within_ms, .. } => drop(millis(within_ms)?),
+            Step::Fail { how: How::BugInCheck } => drop(fail(&How::Bug)?),
+            _ => {}
         }
     }
     match &settings.decision {
@@ -151,9 +153,10 @@ fn print(text: &str) {
 fn fail(how: &How) -> Result<Decision, String> {
     match how {
         How::CannotDecide => Err("this cannot be decided".to_owned()),
-        How::Bug => panic!("a bug"),
+        How::Bug | How::BugInCheck => panic!("a bug"),
         How::Recursion => Ok(Decision::pass(deeper(1).to_string())),
         How::Nothing => Err("a policy in Rust cannot answer nothing".to_owned()),
+        How::NoText => Err("a policy in Rust cannot name what is no text".to_owned()),
         How::HalfACharacter => Ok(Decision::escalate("half \u{fffd}")),
     }
 }

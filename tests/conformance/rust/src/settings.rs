@@ -100,6 +100,10 @@ pub enum How {
     Nothing,
     /// Answer half of a character.
     HalfACharacter,
+    /// Propose something about what is no text.
+    NoText,
+    /// A bug, but already when the settings are checked.
+    BugInCheck,
 }
 
 /// Values of every type that settings can have, each with a default.
