@@ -1,10 +1,12 @@
 """Between the contract and the plain data: what componentize-py makes a component of. Authors write `plugin.py` and never see this."""
 
+import io
 import json
+import linecache
 import re
 import sys
+import traceback
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Dict, List, Optional
 
 import plugin as _author  # noqa: F401  the policy, which registers itself
@@ -25,8 +27,6 @@ PLUGIN = registered[0]
 # Described while it is built: settings that have no schema are an error of the build.
 SCHEMA = json.dumps(settings.schema(PLUGIN.settings))
 MAX_U32 = 2**32 - 1
-# How many calls of a trace are told: the last ones.
-CALLS = 6
 
 
 class Lifecycle(exports.Lifecycle):
@@ -64,19 +64,8 @@ class Handler(exports.Handler):
 
 def failed(error: Exception) -> Err:
     """A bug of the plugin. A trap would say nothing but `unreachable`; this says what and, in the log, where."""
-    said = f"{type(error).__name__}: {error}"
-    journal.log(journal.Level.ERROR, plain(f"{said}, {calls(error.__traceback__)}"))
-    return Err(plain(f"the plugin failed: {said}"))
-
-
-def calls(trace: Optional[TracebackType]) -> str:
-    """The last calls, the innermost first. The `traceback` module would read the sources, and there are no files to read."""
-    places = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_name} ({code.co_filename}:{trace.tb_lineno})")
-        trace = trace.tb_next
-    return "in " + ", called by ".join(places[: -CALLS - 1 : -1])
+    sdk.log.error("".join(traceback.format_exception(error)[-3:])[-900:])
+    return Err(plain(f"the plugin failed: {type(error).__name__}: {error}"))
 
 
 class Paramedic:
@@ -108,7 +97,7 @@ class Paramedic:
         journal.log(journal.Level[level.upper()], plain(message))
 
 
-class Printed:
+class Printed(io.TextIOBase):
     """Where `print` goes: there is no standard output in the sandbox, and writing to it would be a crash."""
 
     def __init__(self, level: str) -> None:
@@ -119,9 +108,6 @@ class Printed:
         for line in lines:
             Paramedic.log(self._level, line)
         return len(text)
-
-    def flush(self) -> None:
-        """What is no whole line yet is told with the rest of it."""
 
 
 FAILURES = {
@@ -229,5 +215,8 @@ def plain(text: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
+# Whoever tells of an exception (traceback, logging, warnings) reads the sources, and here are no files: even asking is a crash.
+linecache.checkcache = lambda filename=None: None
+linecache.updatecache = lambda filename, module_globals=None: []
 # At the very end: while it is built, before it is asked anything, there is nobody to tell.
 sys.stdout, sys.stderr = Printed("info"), Printed("error")
