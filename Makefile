@@ -104,7 +104,7 @@ lint: ## format, clippy and docs, with warnings denied
 	@stack/setup.sh tools wasm components
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked $(WASM) -- -D warnings
+	cargo clippy --locked $(WASM) -p conformance-rust -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
 
 deny: ## licences, sources and known flaws of all dependencies
