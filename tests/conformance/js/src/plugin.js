@@ -43,7 +43,7 @@ export default policy({
 function look(step, strict) {
   try {
     switch (step.do) {
-      case "find": return containers.find(step.host, step.labels).map(told.container);
+      case "find": return containers.find(step.host, backwards(step.labels)).map(told.container);
       case "inspect": return told.container(containers.inspect(step.target));
       case "log-tail": return containers.logTail(step.target, step.lines);
       case "query": return metrics.query(step.promql).map(told.sample);
@@ -54,6 +54,9 @@ function look(step, strict) {
     return told.failed(error);
   }
 }
+
+/** To bring names into their order is the SDK's part. */
+const backwards = (names) => Object.fromEntries(Object.entries(names).reverse());
 
 function answer({ answer: word, reason: because, proposals, ms }, heard) {
   const reason = heard.length > 0 ? `${because} ${told.canonical(heard)}` : because;
@@ -68,7 +71,8 @@ const PROPOSE = {
   "docker.pause": ({ target }) => Proposal.pause(target),
   "docker.unpause": ({ target }) => Proposal.unpause(target),
   "docker.kill": ({ target, signal }) => Proposal.kill(target, signal),
-  "ansible.playbook": ({ name, about, host, variables, tags, check }) => Proposal.playbook(name, { about, host, variables, tags, check }),
+  "ansible.playbook": ({ name, about, host, variables, tags, check }) =>
+    Proposal.playbook(name, { about, host, variables: variables && backwards(variables), tags, check }),
   "alertmanager.silence": ({ about, matchers, ms, comment }) =>
     Proposal.silence(matchers.map(matcher), { about, duration: millis(ms), comment }),
   "alertmanager.expire": ({ about, id }) => Proposal.expireSilences(about, id),

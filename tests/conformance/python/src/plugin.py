@@ -2,7 +2,7 @@
 `tests/src/conformance.rs` asks all of them the same questions."""
 
 from datetime import timedelta
-from typing import Any, List
+from typing import Any, Dict, List
 
 import told
 from settings import Answer, Match, Settings, Step, Wanted
@@ -54,7 +54,7 @@ def decide(incident: Incident, settings: Settings) -> Decision:
 def look(step: Step, strict: bool) -> Any:
     try:
         if step.do == "find":
-            return [told.container(c) for c in containers.find(step.host, step.labels)]
+            return [told.container(c) for c in containers.find(step.host, backwards(step.labels))]
         if step.do == "inspect":
             return told.container(containers.inspect(step.target))
         if step.do == "log-tail":
@@ -66,6 +66,11 @@ def look(step: Step, strict: bool) -> Any:
         if strict:
             raise
         return told.failed(error)
+
+
+def backwards(names: Dict[str, Any]) -> Dict[str, Any]:
+    """To bring names into their order is the SDK's part."""
+    return dict(reversed(names.items()))
 
 
 def answer(answer: Answer, heard: List[Any]) -> Decision:
@@ -87,7 +92,7 @@ def propose(w: Wanted) -> Proposal:
         "docker.unpause": lambda: Proposal.unpause(w.target),
         "docker.kill": lambda: Proposal.kill(w.target, w.signal),
         "ansible.playbook": lambda: Proposal.playbook(
-            w.name, about=w.about, host=w.host, variables=w.variables, tags=w.tags, check=w.check
+            w.name, about=w.about, host=w.host, variables=backwards(w.variables), tags=w.tags, check=w.check
         ),
         "alertmanager.silence": lambda: Proposal.silence(
             [matcher(m) for m in w.matchers], about=w.about, duration=millis(w.ms), comment=w.comment

@@ -61,7 +61,8 @@ fn decide(incident: &Incident, settings: &Settings) -> Result<Decision, String> 
 fn look(step: &Step) -> Result<Result<Value, LookupError>, String> {
     Ok(match step {
         Step::Find { host, labels } => {
-            let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            // Backwards, here and below: to bring names into their order is the SDK's part.
+            let labels: Vec<_> = labels.iter().rev().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             containers::find(host, &labels).map(|found| found.into_iter().map(told::container).collect())
         }
         Step::Inspect { target } => containers::inspect(target).map(told::container),
@@ -98,7 +99,7 @@ fn propose(wanted: &Wanted) -> Result<Proposal, String> {
         Wanted::Kill { target, signal: Some(signal) } => Proposal::kill(target).signal(signal),
         Wanted::Kill { target, signal: None } => Proposal::kill(target),
         Wanted::Playbook { name, about, host, variables, tags, check } => {
-            let run = Proposal::playbook(name).about(about).vars(variables.clone()).tags(tags);
+            let run = Proposal::playbook(name).about(about).vars(variables.clone().into_iter().rev()).tags(tags);
             let run = if *check { run.check() } else { run };
             host.iter().fold(run, |run, host| run.host(host))
         }
