@@ -1,5 +1,6 @@
 """Between the contract and the plain data: what componentize-py makes a component of. Authors write `plugin.py` and never see this."""
 
+import gc
 import io
 import json
 import linecache
@@ -24,8 +25,10 @@ from paramedic_policy.plugin import registered
 if len(registered) != 1:
     raise SystemExit(f"plugin.py has to decorate exactly one function with @policy; it decorates {len(registered)}")
 PLUGIN = registered[0]
-# Described while it is built: settings that have no schema are an error of the build.
+# Described while it is built: settings that have no schema are an error of the build. What reads them is made then, too.
 SCHEMA = json.dumps(settings.schema(PLUGIN.settings))
+READ = settings.reader(PLUGIN.settings)
+SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_U32 = 2**32 - 1
 
 
@@ -37,7 +40,7 @@ class Lifecycle(exports.Lifecycle):
 
     def check(self, text: str) -> None:
         try:
-            parsed = settings.parse(PLUGIN.settings, json.loads(text))
+            parsed = READ(json.loads(text), "settings")
             if PLUGIN.check is not None:
                 PLUGIN.check(parsed)
         except ValueError as error:
@@ -50,7 +53,7 @@ class Handler(exports.Handler):
     def decide(self) -> types.Decision:
         lookup.answer_with(Paramedic)
         try:
-            parsed = settings.parse(PLUGIN.settings, json.loads(incident.settings()))
+            parsed = READ(json.loads(incident.settings()), "settings")
             return hand_over(PLUGIN.decide(told(), parsed))
         except settings.SettingsError as error:
             raise Err(plain(f"the policy's settings do not fit this plugin: {error}")) from None
@@ -172,28 +175,35 @@ def hand_over(decision: Any) -> types.Decision:
 
 
 def propose(p: sdk.Proposal) -> types.Proposal:
-    about, o, kind = plain(p.target), p.options, sdk.Kind
-    if p.kind == kind.DOCKER_RESTART:
-        return docker.restart(about, clamp(o["grace_seconds"], MAX_U32))
-    if p.kind == kind.DOCKER_STOP:
-        return docker.stop(about, clamp(o["grace_seconds"], MAX_U32))
-    if p.kind == kind.DOCKER_KILL:
-        return docker.kill(about, maybe(o["signal"]))
-    if p.kind == kind.ANSIBLE_PLAYBOOK:
-        variables = [(plain(name), written(value)) for name, value in sorted(o["variables"].items())]
-        options = ansible.RunOptions(maybe(o["host"]), variables, [plain(tag) for tag in o["tags"]], bool(o["check"]), [])
-        return ansible.playbook(plain(o["name"]), about, options)
-    if p.kind == kind.SILENCE:
-        matchers = [alertmanager.Matcher(plain(m.name), plain(m.op), plain(m.value)) for m in o["matchers"]]
-        return alertmanager.silence(about, matchers, milliseconds(o["duration"]), plain(o["comment"]))
-    if p.kind == kind.EXPIRE_SILENCE:
-        return alertmanager.expire(about, maybe(o["id"]))
-    if p.kind == kind.NOTIFY:
-        return notify.send(about, plain(o["channel"]), plain(o["text"]))
-    simple = {kind.DOCKER_START: docker.start, kind.DOCKER_PAUSE: docker.pause, kind.DOCKER_UNPAUSE: docker.unpause}
-    if p.kind not in simple:
+    make = PROPOSALS.get(str(p.kind))
+    if make is None:
         raise sdk.CannotDecide(f"the plugin proposes {p.kind}, which this SDK cannot express")
-    return simple[p.kind](about)
+    return make(plain(p.target), p.options)
+
+
+def playbook(about: str, o: Dict[str, Any]) -> types.Proposal:
+    variables = [(plain(name), written(value)) for name, value in sorted(o["variables"].items())]
+    options = ansible.RunOptions(maybe(o["host"]), variables, [plain(tag) for tag in o["tags"]], bool(o["check"]), [])
+    return ansible.playbook(plain(o["name"]), about, options)
+
+
+def silence(about: str, o: Dict[str, Any]) -> types.Proposal:
+    matchers = [alertmanager.Matcher(plain(m.name), plain(m.op), plain(m.value)) for m in o["matchers"]]
+    return alertmanager.silence(about, matchers, milliseconds(o["duration"]), plain(o["comment"]))
+
+
+PROPOSALS = {
+    "docker.restart": lambda about, o: docker.restart(about, clamp(o["grace_seconds"], MAX_U32)),
+    "docker.start": lambda about, o: docker.start(about),
+    "docker.stop": lambda about, o: docker.stop(about, clamp(o["grace_seconds"], MAX_U32)),
+    "docker.pause": lambda about, o: docker.pause(about),
+    "docker.unpause": lambda about, o: docker.unpause(about),
+    "docker.kill": lambda about, o: docker.kill(about, maybe(o["signal"])),
+    "ansible.playbook": playbook,
+    "alertmanager.silence": silence,
+    "alertmanager.expire": lambda about, o: alertmanager.expire(about, maybe(o["id"])),
+    "notify.send": lambda about, o: notify.send(about, plain(o["channel"]), plain(o["text"])),
+}
 
 
 def clamp(number: Any, most: int) -> Any:
@@ -212,7 +222,7 @@ def plain(text: str) -> str:
     """Text that can be handed over. What is none would be a crash; half of a surrogate pair is a character nobody knows."""
     if not isinstance(text, str):
         raise TypeError(f"the plugin hands over {text!r} where text belongs")
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 # Whoever tells of an exception (traceback, logging, warnings) reads the sources, and here are no files: even asking is a crash.
@@ -220,3 +230,7 @@ linecache.checkcache = lambda filename=None: None
 linecache.updatecache = lambda filename, module_globals=None: []
 # At the very end: while it is built, before it is asked anything, there is nobody to tell.
 sys.stdout, sys.stderr = Printed("info"), Printed("error")
+# A sandbox is gone after one answer, so that there is nothing to collect, and looking for it would touch everything.
+gc.collect()
+gc.freeze()
+gc.disable()

@@ -1,8 +1,13 @@
 """Looking at Prometheus. Only metrics that the policy file grants (`grants.metrics`) can be asked for."""
 
+import re
 from typing import Dict, List
 
 from .lookup import Sample, world
+
+# What ends a string of PromQL, and what no terminal should be sent: control characters.
+_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f-\x9f]')
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
 
 
 def query(promql: str) -> List[Sample]:
@@ -17,8 +22,7 @@ def quote(text: str) -> str:
     >>> "up{job=" + quote('x"} or vector(1) #') + "}"
     'up{job="x\\\\"} or vector(1) #"}'
     """
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
-    return '"' + "".join(escapes.get(c) or (c if _is_plain(c) else f"\\u{ord(c):04x}") for c in text) + '"'
+    return '"' + _SPECIAL.sub(lambda m: _ESCAPES.get(m[0]) or f"\\u{ord(m[0]):04x}", text) + '"'
 
 
 def selector(labels: Dict[str, str]) -> str:
@@ -27,7 +31,3 @@ def selector(labels: Dict[str, str]) -> str:
         if not (name.isascii() and name.isidentifier()):
             raise ValueError(f"`{name}` cannot be the name of a label")
     return "{" + ",".join(f"{name}={quote(value)}" for name, value in labels.items()) + "}"
-
-
-def _is_plain(c: str) -> bool:
-    return not (ord(c) < 32 or 127 <= ord(c) < 160)

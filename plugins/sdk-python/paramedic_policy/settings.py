@@ -5,15 +5,19 @@ text keys, `Any`, and dataclasses again. Unknown keys are refused, so that a typ
 """
 
 import dataclasses
+import functools
 import re
 import typing
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Dict, Literal, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, Literal, Type, TypeVar, Union
 
 S = TypeVar("S")
+# Makes a value of what JSON says at a place such as `settings.hosts[0]`, or raises `SettingsError`.
+Reader = Callable[[Any, str], Any]
 
 _DURATION = r"(?:[0-9]+(?:ms|s|m|h|d))+"
+_A_DURATION, _PARTS = re.compile(_DURATION), re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _LONGEST_MS = 3650 * 86_400_000
 _PLAIN = {str: ("string", "text"), bool: ("boolean", "true or false"), int: ("integer", "a whole number"), float: ("number", "a number")}
@@ -38,9 +42,9 @@ def setting(default: Any = dataclasses.MISSING, help: str = "", *, factory: Any 
 
 def parse_duration(text: str) -> timedelta:
     """`1h30m` as a length of time. Raises `ValueError`."""
-    if not re.fullmatch(_DURATION, text):
+    if not _A_DURATION.fullmatch(text):
         raise ValueError(f"`{text}` is no length of time such as 90s, 5m or 1h30m")
-    total = sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9]+)(ms|s|m|h|d)", text))
+    total = sum(int(n) * _UNITS[unit] for n, unit in _PARTS.findall(text))
     if total > _LONGEST_MS:
         raise ValueError(f"`{text}` is longer than ten years")
     return timedelta(milliseconds=total)
@@ -88,30 +92,36 @@ def _object(of: type) -> Dict[str, Any]:
 
 def parse(settings: Type[S], value: Any) -> S:
     """The settings that a JSON value says. Raises `SettingsError`."""
-    return _parse(settings, value, "settings")
+    return reader(settings)(value, "settings")
 
 
-def _parse(of: Any, value: Any, at: str) -> Any:
+@functools.cache
+def reader(of: Any) -> Reader:
+    """What reads values of a type. To look into types takes long, so that a plugin does it once, while it is built."""
     origin, args = typing.get_origin(of), typing.get_args(of)
     if of is Any:
-        return value
+        return lambda value, at: value
     if of in _PLAIN:
-        return _plain(of, value, at)
+        return functools.partial(_plain, of)
     if of is type(None):
-        return _none(value, at)
+        return _none
     if of is timedelta:
-        return _duration(value, at)
+        return _duration
     if origin is Literal:
-        return _one_of(list(args), value, at)
+        return functools.partial(_one_of, list(args))
     if isinstance(of, type) and issubclass(of, Enum):
-        return of(_one_of([member.value for member in of], value, at))
+        words = [member.value for member in of]
+        return lambda value, at: of(_one_of(words, value, at))
     if origin is list:
-        return [_parse(args[0], item, f"{at}[{i}]") for i, item in enumerate(_is(list, value, at, "a list"))]
+        return functools.partial(_list, reader(args[0]))
     if origin is dict:
-        return {key: _parse(args[1], item, f"{at}.{key}") for key, item in _is(dict, value, at, "an object").items()}
+        return functools.partial(_dict, reader(args[1]))
     if _is_union(origin):
-        return _any_of(args, value, at)
-    return _dataclass(of, _is(dict, value, at, "an object"), at)
+        return functools.partial(_any_of, [reader(arg) for arg in args])
+    hints, missing = typing.get_type_hints(of), dataclasses.MISSING
+    fields = {f.name: reader(hints[f.name]) for f in dataclasses.fields(of)}
+    needed = [f.name for f in dataclasses.fields(of) if f.default is missing and f.default_factory is missing]
+    return functools.partial(_dataclass, of, fields, needed)
 
 
 def _is_union(origin: Any) -> bool:
@@ -153,28 +163,35 @@ def _one_of(words: list, value: Any, at: str) -> Any:
     return value
 
 
-def _any_of(args: Any, value: Any, at: str) -> Any:
+def _list(item: Reader, value: Any, at: str) -> Any:
+    return [item(one, f"{at}[{i}]") for i, one in enumerate(_is(list, value, at, "a list"))]
+
+
+def _dict(item: Reader, value: Any, at: str) -> Any:
+    return {key: item(one, f"{at}.{key}") for key, one in _is(dict, value, at, "an object").items()}
+
+
+def _any_of(readers: List[Reader], value: Any, at: str) -> Any:
     errors = []
-    for arg in args:
+    for read in readers:
         try:
-            return _parse(arg, value, at)
+            return read(value, at)
         except SettingsError as error:
             errors.append(str(error))
     # Of `Optional[int]` only the second half is worth telling.
     raise SettingsError(", or ".join(e for e in errors if not e.endswith("has to be null")))
 
 
-def _dataclass(of: type, value: Dict[str, Any], at: str) -> Any:
-    hints, fields = typing.get_type_hints(of), {f.name: f for f in dataclasses.fields(of)}
-    for key in value:
+def _dataclass(of: type, fields: Dict[str, Reader], needed: List[str], value: Any, at: str) -> Any:
+    for key in _is(dict, value, at, "an object"):
         if key not in fields:
             known = ", ".join(fields) or "none at all"
             raise SettingsError(f"{at} has no key `{key}`; there are: {known}")
-    for name, f in fields.items():
-        if name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+    for name in needed:
+        if name not in value:
             raise SettingsError(f"{at} needs the key `{name}`")
     try:
-        return of(**{key: _parse(hints[key], item, f"{at}.{key}") for key, item in value.items()})
+        return of(**{key: fields[key](item, f"{at}.{key}") for key, item in value.items()})
     except SettingsError:
         raise
     except ValueError as error:  # what a __post_init__ has to say
