@@ -10,6 +10,7 @@ pub mod problem;
 mod words;
 pub mod yaml;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,7 +181,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// Everything that is wrong with them.
 pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
     let mut problems = Vec::new();
-    let found = read_policies(folder, &mut problems);
+    let found = read_policies(folder, &Known::new(), &mut problems);
     if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
 }
 
@@ -189,7 +190,7 @@ pub fn load_policies(folder: &Path) -> Result<Vec<LoadedPolicy>, ConfigError> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load_policy(file: &Path) -> Result<LoadedPolicy, ConfigError> {
-    Ok(read_policy(file).map(|(_, loaded)| loaded)?)
+    Ok(read_policy(file, None).map(|(_, loaded)| loaded)?)
 }
 
 /// Reads `paramedic.yaml` and the policies it names, and checks that they fit together.
@@ -205,7 +206,7 @@ pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError>
         Some(config) => config.policies.clone(),
         None => folder_of(source.file()).join(source.text("policies").unwrap_or("policies")),
     };
-    let policies = read_policies(&folder, &mut problems);
+    let policies = read_policies(&folder, &Known::new(), &mut problems);
     if let Some(config) = &config {
         for (source, loaded) in &policies {
             problems.extend(check::policy_within(config, source, &loaded.policy));
@@ -217,15 +218,21 @@ pub fn load_all(path: &Path) -> Result<(Config, Vec<LoadedPolicy>), ConfigError>
     }
 }
 
-/// Reads the policies that this configuration names as they are now, and checks that they fit to it.
+/// Reads the policies that this configuration names as they are now, and checks that they fit to it. Files that are as they were `before` are not
+/// taken apart again.
 ///
 /// # Errors
 /// Everything that is wrong with any of them.
-pub fn load_present(config: &Config) -> Result<Vec<LoadedPolicy>, ConfigError> {
+pub fn load_present(config: &Config, before: &[LoadedPolicy]) -> Result<Vec<LoadedPolicy>, ConfigError> {
     let mut problems = Vec::new();
-    let found = read_policies(&config.policies, &mut problems);
+    let known = before.iter().map(|loaded| (loaded.file.as_path(), loaded)).collect();
+    let found = read_policies(&config.policies, &known, &mut problems);
     for (source, loaded) in &found {
         problems.extend(check::policy_within(config, source, &loaded.policy));
+    }
+    if !problems.is_empty() && !before.is_empty() {
+        // Only what was taken apart can tell where in a file something stands.
+        return load_present(config, &[]);
     }
     if problems.is_empty() { Ok(found.into_iter().map(|(_, loaded)| loaded).collect()) } else { Err(problems.into()) }
 }
@@ -294,7 +301,10 @@ fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, LoadedPolicy)> {
+/// Policies that were read before, by their files.
+type Known<'a> = HashMap<&'a Path, &'a LoadedPolicy>;
+
+fn read_policies(folder: &Path, known: &Known<'_>, problems: &mut Vec<Problem>) -> Vec<(Source, LoadedPolicy)> {
     let files = match policy_files(folder) {
         Ok(files) => files,
         Err(error) => {
@@ -305,7 +315,7 @@ fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, Loa
     };
     let mut found = Vec::new();
     for file in files {
-        match read_policy(&file) {
+        match read_policy(&file, known.get(file.as_path()).copied()) {
             Ok(read) => found.push(read),
             Err(wrong) => problems.extend(wrong),
         }
@@ -314,8 +324,12 @@ fn read_policies(folder: &Path, problems: &mut Vec<Problem>) -> Vec<(Source, Loa
     found
 }
 
-fn read_policy(file: &Path) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
-    let source = Source::open(file)?;
+fn read_policy(file: &Path, known: Option<&LoadedPolicy>) -> Result<(Source, LoadedPolicy), Vec<Problem>> {
+    let source = Source::unparsed(file)?;
+    if let Some(same) = known.filter(|known| known.policy.digest == source.digest()) {
+        return Ok((source, same.clone()));
+    }
+    let source = source.parsed()?;
     let policy = Policy { digest: source.digest(), ..source.read()? };
     let problems = check::policy(&source, &policy);
     if !problems.is_empty() {

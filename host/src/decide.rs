@@ -6,6 +6,8 @@
 //! is written down too, and the next one is asked. Absent on purpose: anything that is allowed or done.
 
 mod bindings;
+pub mod compile;
+pub mod file;
 mod guest;
 mod load;
 pub mod lookup;
@@ -17,6 +19,7 @@ mod schema;
 mod shapes;
 mod slow;
 pub mod told;
+pub mod trial;
 mod wasi;
 
 use std::path::PathBuf;
@@ -171,9 +174,10 @@ impl Decider {
                 let brief = self.brief(question, now, &loaded.policy, owner.settings.clone());
                 ask(&loaded.policy, mode, &*plugin, brief).await
             }
-            Err(why) => {
-                unanswered(format!("the plugin with which policy {} took this incident cannot be loaded: {why}", owner.policy))
-            }
+            Err(why) => unanswered(format!(
+                "the plugin with which policy {} took this incident cannot be loaded: {why}; put the file back and retry, or close the incident: the next firing gets the plugin of today",
+                owner.policy
+            )),
         }
     }
 
@@ -195,7 +199,9 @@ impl Decider {
             return Ok(Arc::clone(&loaded.plugin));
         }
         let name = format!("{digest}.wasm");
-        let bytes = tokio::fs::read(self.kept.join(&name)).await.map_err(|error| error.to_string())?;
+        let path = self.kept.join(&name);
+        let bytes = tokio::task::spawn_blocking(move || file::read(&path)).await.map_err(|error| error.to_string())?;
+        let bytes = bytes.map_err(|error| error.to_string())?;
         let plugin = self.sandbox.load(&name, &bytes).await.map_err(|error| error.to_string())?;
         if plugin.digest() == digest { Ok(plugin) } else { Err(format!("{name} was altered")) }
     }

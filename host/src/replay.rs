@@ -17,3 +17,4 @@ pub mod repeat;
 pub mod series;
 pub mod shelf;
 pub mod trial;
+pub mod unless;

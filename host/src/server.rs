@@ -4,13 +4,14 @@
 
 mod reload;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::stream::{self, StreamExt};
 use reload::{Maker, Presents, Reloader};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,9 +23,9 @@ use crate::authorise::{Authoriser, storm};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::config::LoadedPolicy;
-use crate::decide::Loaded;
-use crate::decide::plugin::Plugin;
+use crate::decide::plugin::{Judge, Plugin};
 use crate::decide::sandbox::Sandbox;
+use crate::decide::{Loaded, file, trial};
 use crate::execute::alertmanager::Silences;
 use crate::execute::{Executor, Hands, RealHands};
 use crate::halt;
@@ -41,6 +42,7 @@ use crate::notify::channels::Channels;
 use crate::operate::{Operator, Socket};
 use crate::policy::Policy;
 use crate::policy::brakes::Brakes;
+use crate::policy::present::Present;
 use crate::receive::auth::Gate;
 use crate::receive::http::{Doors, Hear, HearError, Ready};
 use crate::receive::intake::Intake;
@@ -49,8 +51,11 @@ use crate::shutdown::Shutdown;
 use crate::verify::Verifier;
 use crate::verify::answers::doubts;
 
-/// How long after a Prometheus could not be asked for its rules it is asked again.
-const ASK_RULES_AGAIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether a Prometheus has to be asked for its rules: because it could not be asked, or policies have changed.
+const ASK_RULES: Duration = Duration::from_secs(10);
+
+/// How many plugins are loaded at once; compiling one takes all processors, and half a GiB for one in Python.
+const LOADED_AT_ONCE: usize = 2;
 
 /// How often holds that have ended are put aside.
 const TIDY_HOLDS: Duration = Duration::from_secs(60);
@@ -96,8 +101,8 @@ pub struct Server {
     api: Arc<Api>,
     reloader: Arc<Reloader>,
     hangup: Signal,
-    /// As written, for what is said about them at the start.
-    policies: Vec<(PathBuf, Policy)>,
+    /// As written, for what is said about them.
+    policies: Present<Vec<LoadedPolicy>>,
     config: Config,
     shutdown: Shutdown,
 }
@@ -125,12 +130,11 @@ impl Server {
         // From here on a SIGHUP does not end it.
         let hangup = signal(SignalKind::hangup())?;
         let sandbox = Sandbox::new(Some(&config.data.join("cache")))?;
-        let on_file: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let world = world(&config)?;
         let (sources, engines) = (world.sources.clone(), Presence::new(Arc::clone(&world.engines)));
         let eyes: Arc<dyn Eyes> = Arc::new(world);
         let maker = Maker { config: config.clone(), sandbox, eyes: Arc::clone(&eyes), journal: journal.clone() };
-        let presents = Presents::of(maker.make(policies).await?);
+        let presents = Presents::of(maker.make(policies, &[]).await?);
         let poller = Poller::new(&sources, config.poll.interval);
         let (nudge, nudges) = mpsc::unbounded_channel();
         let intake = Arc::new(Intake::new(journal.clone(), config.identity.drop.clone(), nudge.clone()));
@@ -178,6 +182,7 @@ impl Server {
             let api = Arc::clone(&ready);
             Box::pin(async move { api.ready().await })
         });
+        let policies = presents.files.clone();
         let reloader = Reloader::new(maker, presents);
         let operator = Arc::new(operator.reloading(reloader.handle()));
         let doors = Doors::new(&config.auth, hear(&intake))?.ready(ready).beside(api.router());
@@ -198,7 +203,7 @@ impl Server {
             api,
             reloader,
             hangup,
-            policies: on_file,
+            policies,
             config,
             shutdown,
         })
@@ -285,19 +290,23 @@ async fn tidy(holds: &Holds, keep: Keep) {
     }
 }
 
-/// Warns once of policies that do not wait for as long as the rules loaded in Prometheus may need; asks again until it answers.
-async fn warn_of_hasty_policies(sources: &Sources, policies: &[(PathBuf, Policy)]) {
-    for prometheus in &sources.prometheus {
-        // That it cannot be asked is said by whoever asks it what fires.
-        let doubts = loop {
-            match doubts(prometheus, policies).await {
-                Ok(doubts) => break doubts,
-                Err(_) => tokio::time::sleep(ASK_RULES_AGAIN).await,
+/// Warns of policies that do not wait for as long as the rules loaded in Prometheus may need: once, and again when policies have changed.
+async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<LoadedPolicy>>) {
+    // For each Prometheus what it was asked about, and what was said then.
+    let mut asked = vec![(None, Vec::new()); sources.prometheus.len()];
+    loop {
+        let now = policies.now();
+        for (prometheus, (about, said)) in sources.prometheus.iter().zip(&mut asked) {
+            if about.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
+                continue;
             }
-        };
-        for doubt in doubts {
-            tracing::warn!("{doubt}");
+            // That it cannot be asked is said by whoever asks it what fires.
+            let files: Vec<_> = now.iter().map(|one| (one.file.clone(), one.policy.clone())).collect();
+            let Ok(doubts) = doubts(prometheus, &files).await else { continue };
+            doubts.iter().filter(|doubt| !said.contains(*doubt)).for_each(|doubt| tracing::warn!("{doubt}"));
+            (*about, *said) = (Some(Arc::clone(&now)), doubts);
         }
+        tokio::time::sleep(ASK_RULES).await;
     }
 }
 
@@ -332,7 +341,10 @@ pub(crate) fn authoriser(config: &Config, eyes: &Arc<dyn Eyes>) -> Authoriser {
     }
 }
 
-/// Loads every policy's plugin and checks its settings. With `kept`, each plugin is kept there, since an incident
+/// Policies that can be asked, and what is odd about them without being wrong.
+pub type Fit = (Vec<Loaded>, Vec<String>);
+
+/// Loads every policy's plugin, checks its settings, and puts a question to it. With `kept`, each plugin is kept there, since an incident
 /// goes on with the plugin that took it, whatever the plugins folder holds by then.
 ///
 /// # Errors
@@ -342,38 +354,107 @@ pub async fn load(
     plugins: &Path,
     policies: Vec<LoadedPolicy>,
     kept: Option<&Path>,
-) -> anyhow::Result<Vec<Loaded>> {
-    // Many policies share a plugin: its file is read once, so that all of them get the same bytes.
-    let mut found: HashMap<String, Result<Arc<Plugin>, String>> = HashMap::new();
-    let (mut loaded, mut problems) = (Vec::new(), Vec::new());
+) -> anyhow::Result<Fit> {
+    load_beside(&[], sandbox, plugins, policies, kept).await
+}
+
+/// The same beside policies that are loaded already: those that are the same, with the same plugin, were checked and tried when they were loaded.
+async fn load_beside(
+    before: &[Loaded],
+    sandbox: &Arc<Sandbox>,
+    plugins: &Path,
+    policies: Vec<LoadedPolicy>,
+    kept: Option<&Path>,
+) -> anyhow::Result<Fit> {
+    let of = |policy: &Policy, plugin: &dyn Judge| (policy.digest.clone(), plugin.digest().to_owned());
+    let before: HashSet<_> = before.iter().map(|loaded| of(&loaded.policy, &*loaded.plugin)).collect();
+    let found = load_plugins(sandbox, plugins, &policies, kept).await;
+    let (mut loaded, mut problems, mut tried) = (Vec::new(), Vec::new(), Trials::default());
+    // Where a plugin's own problem is told, and how many more policies have it.
+    let mut broken: HashMap<String, (usize, usize)> = HashMap::new();
     for one in policies {
-        let file = &one.policy.plugin.file;
-        let plugin = match found.get(file) {
-            Some(plugin) => plugin.clone(),
-            None => {
-                let plugin = load_one(sandbox, plugins, file, kept).await;
-                found.entry(file.clone()).or_insert(plugin).clone()
+        let Some(plugin) = found.get(&one.policy.plugin.file) else { continue };
+        let plugin = match plugin {
+            Ok(plugin) => Arc::clone(plugin),
+            Err(problem) => {
+                let (_, more) = broken
+                    .entry(one.policy.plugin.file.clone())
+                    .and_modify(|(_, more)| *more += 1)
+                    .or_insert((problems.len(), 0));
+                if *more == 0 {
+                    problems.push(format!("{}: {problem}", one.at("plugin")));
+                }
+                continue;
             }
         };
-        let fits = match &plugin {
-            Ok(plugin) => fits(plugins, &one, plugin).await,
-            Err(problem) => Err(format!("{}: {problem}", one.at("plugin"))),
+        let fits = match before.contains(&of(&one.policy, &*plugin)) {
+            true => Ok(()),
+            false => match fits(plugins, &one, &plugin).await {
+                Ok(()) => tried.ask(plugins, &one, &plugin).await,
+                wrong => wrong,
+            },
         };
-        match (plugin, fits) {
-            (Ok(plugin), Ok(())) => loaded.push(Loaded { policy: one.policy, plugin }),
-            (_, wrong) => problems.extend(wrong.err()),
+        match fits {
+            Ok(()) => loaded.push(Loaded { policy: one.policy, plugin }),
+            Err(wrong) => problems.push(wrong),
         }
     }
+    for (at, more) in broken.into_values().filter(|(_, more)| *more > 0) {
+        let others =
+            if more == 1 { "another policy asks it, too".to_owned() } else { format!("{more} more policies ask it, too") };
+        problems[at] += &format!("; {others}");
+    }
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    Ok(loaded)
+    Ok((loaded, tried.doubts))
+}
+
+/// Every plugin of these policies, by its file, which is read once: so that all of them get the same bytes. A few at once, for one that takes
+/// long to compile must not hold up the others' verdict.
+async fn load_plugins(
+    sandbox: &Arc<Sandbox>,
+    plugins: &Path,
+    policies: &[LoadedPolicy],
+    kept: Option<&Path>,
+) -> HashMap<String, Result<Arc<Plugin>, String>> {
+    let files: BTreeSet<&str> = policies.iter().map(|one| one.policy.plugin.file.as_str()).collect();
+    let load = |file: &str| {
+        let file = file.to_owned();
+        async move { (file.clone(), load_one(sandbox, plugins, &file, kept).await) }
+    };
+    let loading: Vec<_> = files.into_iter().map(load).collect();
+    stream::iter(loading).buffer_unordered(LOADED_AT_ONCE).collect().await
+}
+
+/// Trial questions of one load: policies that differ in nothing that a plugin is told share one.
+#[derive(Default)]
+struct Trials {
+    asked: HashMap<(String, String, u64), Result<(), String>>,
+    doubts: Vec<String>,
+}
+
+impl Trials {
+    async fn ask(&mut self, plugins: &Path, one: &LoadedPolicy, plugin: &Plugin) -> Result<(), String> {
+        let policy = &one.policy;
+        let same = (plugin.digest().to_owned(), policy.settings.to_string(), policy.limits.memory);
+        let told = match self.asked.get(&same) {
+            Some(told) => told.clone(),
+            None => {
+                let told = trial::ask(policy, plugin).await;
+                let doubt = told.as_ref().ok().and_then(Option::as_ref);
+                self.doubts.extend(doubt.map(|doubt| format!("{}: {doubt}", one.at("plugin"))));
+                self.asked.entry(same).or_insert(told.map(drop)).clone()
+            }
+        };
+        told.map_err(|why| format!("{}: plugin {}: {why}", one.at("plugin"), plugins.join(&policy.plugin.file).display()))
+    }
 }
 
 async fn load_one(sandbox: &Arc<Sandbox>, plugins: &Path, file: &str, kept: Option<&Path>) -> Result<Arc<Plugin>, String> {
     let path = plugins.join(file);
-    let bytes = tokio::fs::read(&path).await.map_err(|error| {
-        format!("plugin {} cannot be read: {error}; build the shipped ones with `make plugins`, or change `plugins` in the configuration", path.display())
-    })?;
-    let plugin = sandbox.load(file, &bytes).await.map_err(|error| error.to_string())?;
+    let shown = path.display().to_string();
+    let bytes = tokio::task::spawn_blocking(move || file::read(&path)).await.map_err(|error| error.to_string())?;
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    let plugin = sandbox.load(&shown, &bytes).await.map_err(|error| error.to_string())?;
     if let Some(kept) = kept {
         keep(kept, &bytes, plugin.digest()).await.map_err(|error| format!("{error:#}"))?;
     }
@@ -395,7 +476,14 @@ async fn fits(plugins: &Path, one: &LoadedPolicy, plugin: &Plugin) -> Result<(),
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(format!("{}: settings do not fit {}: {}", one.at("settings"), policy.plugin.file, wrong.join("; ")))
+    let path = plugins.join(&policy.plugin.file);
+    Err(format!(
+        "{}: settings do not fit {}: {}; `paramedic policy inspect {}` shows what they may be",
+        one.at("settings"),
+        policy.plugin.file,
+        wrong.join("; "),
+        path.display()
+    ))
 }
 
 /// The bytes that were loaded, whatever the file holds by now.

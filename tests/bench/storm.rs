@@ -34,7 +34,7 @@ pub async fn measure(binary: &Path, folder: &Path) {
     let folder = folder.join("storm");
     let data = Server::prepare(&folder);
     let plugin = "restart-container.wasm";
-    std::fs::copy(Path::new("target/plugins").join(plugin), folder.join("plugins").join(plugin)).unwrap();
+    std::fs::copy(Path::new("plugins").join(plugin), folder.join("plugins").join(plugin)).unwrap();
     std::fs::write(folder.join("policies/10-heal.yaml"), POLICY).unwrap();
     let server = Server::start(binary, &folder).await;
     let calm = send("resolved", &(0..CALM).collect::<Vec<_>>(), server.port(), Duration::from_secs(2)).await;

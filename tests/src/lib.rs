@@ -10,6 +10,7 @@ mod cancelling;
 mod compatibility;
 mod components;
 mod config;
+mod conformance;
 mod cookbook;
 mod crash;
 mod diagnostics;

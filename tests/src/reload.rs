@@ -1,5 +1,8 @@
 //! Policies and plugins taken over while the server runs: by the watch, the socket, HTTP and SIGHUP; all of it or nothing.
 
+mod open;
+mod trial;
+
 use std::collections::HashSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -80,9 +83,10 @@ async fn what_is_wrong_with_a_plugin_a_pin_or_settings_is_said_with_its_place_an
     let plugins = host.config().with_file_name("plugins");
     let bad = policy(&host).with_file_name("20-bad.yaml");
     std::fs::write(plugins.join("cut.wasm"), &component("restart-container")[..5_000]).unwrap();
+    let cut = format!("20-bad.yaml:2:9: plugin {}/cut.wasm: the file ends in the middle", plugins.display());
     for (rest, said) in [
-        ("plugin: cut.wasm", "20-bad.yaml:2:9: plugin cut.wasm: the file ends in the middle"),
-        ("plugin: missing.wasm", "20-bad.yaml:2:9: plugin"),
+        ("plugin: cut.wasm", cut.as_str()),
+        ("plugin: missing.wasm", "/missing.wasm: there is no such file; the folder "),
         (&format!("plugin: restart-container.wasm@sha256:{}", "0".repeat(64)), "20-bad.yaml:2:9: plugin"),
         ("plugin: restart-container.wasm\nsettings: {grace_seconds: x}", "20-bad.yaml:3:"),
     ] {
@@ -94,6 +98,21 @@ async fn what_is_wrong_with_a_plugin_a_pin_or_settings_is_said_with_its_place_an
     std::fs::remove_file(&bad).unwrap();
     let (code, answer) = say(&host, "reload", json!({})).await;
     assert!(code == 200 && answer["added"] == json!([]) && answer["policies"] == 1, "{answer}");
+}
+
+/// What was wrong may be mended elsewhere than in the watched folders.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_taken_over_is_tried_again_without_another_change() {
+    let host = Host::start(&nothing_there().then_playbook("- hosts: localhost\n  tasks: []\n".to_owned(), "x")).await;
+    let more = "name: more\nplugin: restart-container.wasm\ngrants: {ansible: [{playbook: late.yml, hosts: [localhost]}]}\n";
+    std::fs::write(policy(&host).with_file_name("20-more.yaml"), more).unwrap();
+    let status = format!("{}/api/v1/status", host.url);
+    let seen = until(&status, "the complaint", |seen| seen["reload"]["successful"] == false).await;
+    assert!(seen["reload"]["error"].as_str().unwrap().contains("late.yml"), "{seen}");
+    std::fs::write(host.config().with_file_name("playbooks").join("late.yml"), "- hosts: localhost\n  tasks: []\n").unwrap();
+    let policies = format!("{}/api/v1/policies", host.url);
+    until(&policies, "the policy", |seen| modes(seen) == [("heal", "enforce"), ("more", "observe")]).await;
+    until(&status, "that all is well", |seen| seen["reload"]["successful"] == true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +203,7 @@ async fn generation(folder: &Path, n: usize) -> Vec<Loaded> {
         std::fs::write(policies.join(format!("{name}.yaml")), text).unwrap();
     }
     let read = config::load_policies(&policies).unwrap();
-    server::load(sandbox(), &folder.join("plugins"), read, None).await.unwrap()
+    server::load(sandbox(), &folder.join("plugins"), read, None).await.unwrap().0
 }
 
 fn question() -> Question {

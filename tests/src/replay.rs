@@ -2,6 +2,7 @@
 
 mod backtest;
 mod history;
+mod live;
 mod prove;
 
 use std::path::{Path, PathBuf};

@@ -24,8 +24,9 @@ const RESERVED: &str = "{}!=~,\\\"'`";
 enum Test {
     Equal,
     NotEqual,
-    Like(Regex),
-    NotLike(Regex),
+    /// Without a regular expression: one of some texts.
+    Like(Option<Regex>),
+    NotLike(Option<Regex>),
 }
 
 /// One condition on one label.
@@ -56,8 +57,8 @@ impl Matcher {
     /// A sentence that says what is wrong.
     pub fn of(name: String, operator: &str, value: String) -> Result<Self, String> {
         let test = match operator {
-            "=~" => Test::Like(anchored(&value)?),
-            "!~" => Test::NotLike(anchored(&value)?),
+            "=~" => Test::Like(pattern(&value)?),
+            "!~" => Test::NotLike(pattern(&value)?),
             "!=" => Test::NotEqual,
             "=" => Test::Equal,
             other => return Err(format!("`{}` is none of =, !=, =~ and !~", shown(other))),
@@ -74,8 +75,24 @@ impl Matcher {
         match &self.test {
             Test::Equal => value == self.value,
             Test::NotEqual => value != self.value,
-            Test::Like(regex) => regex.is_match(value),
-            Test::NotLike(regex) => !regex.is_match(value),
+            Test::Like(regex) => self.like(regex.as_ref(), value),
+            Test::NotLike(regex) => !self.like(regex.as_ref(), value),
+        }
+    }
+
+    fn like(&self, regex: Option<&Regex>, value: &str) -> bool {
+        match regex {
+            Some(regex) => regex.is_match(value),
+            None => self.value.split('|').any(|text| text == value),
+        }
+    }
+
+    /// The values that it lets through, if they can be listed.
+    pub fn only(&self) -> Option<Vec<&str>> {
+        match self.test {
+            Test::Equal => Some(vec![&self.value]),
+            Test::Like(None) => Some(self.value.split('|').collect()),
+            _ => None,
         }
     }
 
@@ -234,6 +251,13 @@ fn digits(text: &str, radix: u32) -> Option<u32> {
     text.chars().all(|c| c.is_digit(radix)).then(|| u32::from_str_radix(text, radix).ok())?
 }
 
+/// `None` for texts and alternations of texts, which most patterns are: a compiled regular expression takes some ten KiB, and a thousand policies
+/// have a thousand of them.
+fn pattern(text: &str) -> Result<Option<Regex>, String> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '/' | ':' | '|');
+    if text.chars().all(plain) { Ok(None) } else { anchored(text).map(Some) }
+}
+
 fn anchored(pattern: &str) -> Result<Regex, String> {
     let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_SIZE_BYTES).build();
     let why = |error: regex::Error| match error {
@@ -377,6 +401,27 @@ mod tests {
         assert!(!matches(r#"severity=~"critical|page""#, &[("severity", "not critical")]));
         assert!(matches(r#"severity!~"crit""#, &[("severity", "critical")]));
         assert!(!matches(r#"severity=~"page""#, &[("severity", "page\n")]));
+    }
+
+    /// What is compared without a regular expression gives what the regular expression would.
+    #[test]
+    fn alternations_of_texts_mean_what_they_mean_as_regular_expressions() {
+        let patterns =
+            ["a", "a|b", "", "|", "a||b", "a b|c-d/e:f_1", "ü|✓", "aa|a", "a.", "a\\.|b", "(?i)a", "a|b*", "^a", "a$|b"];
+        let values = ["", "a", "b", "ab", "a|b", "a b", "c-d/e:f_1", "ü", "✓", "aa", "A", "a.", "bb", "a\n"];
+        for text in patterns {
+            let regex = anchored(text).unwrap();
+            let matcher = Matcher::of("x".to_owned(), "=~", text.to_owned()).unwrap();
+            let not = Matcher::of("x".to_owned(), "!~", text.to_owned()).unwrap();
+            for value in values {
+                let labels = labels(&[("x", value)]);
+                assert_eq!(
+                    (matcher.matches(&labels), not.matches(&labels)),
+                    (regex.is_match(value), !regex.is_match(value)),
+                    "{text:?} {value:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -21,12 +21,8 @@ pub enum Fit {
 
 /// Can one alert fit all of these?
 pub fn together(all: &[&Matchers]) -> Fit {
-    let mut by_label: BTreeMap<&str, Vec<&Matcher>> = BTreeMap::new();
-    for matcher in all.iter().flat_map(|matchers| matchers.iter()) {
-        by_label.entry(matcher.name()).or_default().push(matcher);
-    }
     let mut fit = Fit::Surely;
-    for (name, matchers) in by_label {
+    for (name, matchers) in by_label(all) {
         match about_one(name, &matchers) {
             Fit::Never => return Fit::Never,
             Fit::Perhaps => fit = Fit::Perhaps,
@@ -36,27 +32,38 @@ pub fn together(all: &[&Matchers]) -> Fit {
     fit
 }
 
+/// Labels of an alert that fits, as far as they can be told without solving regular expressions.
+pub fn example(matchers: &Matchers) -> Labels {
+    let mut labels = Labels::new();
+    for (name, matchers) in by_label(&[matchers]) {
+        let values = matchers.iter().find_map(|matcher| matcher.only()).unwrap_or_default();
+        let value = values.into_iter().find(|value| !value.is_empty() && fits(name, value, &matchers));
+        labels.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+    labels
+}
+
+fn by_label<'a>(all: &[&'a Matchers]) -> BTreeMap<&'a str, Vec<&'a Matcher>> {
+    let mut by_label: BTreeMap<&str, Vec<&Matcher>> = BTreeMap::new();
+    for matcher in all.iter().flat_map(|matchers| matchers.iter()) {
+        by_label.entry(matcher.name()).or_default().push(matcher);
+    }
+    by_label
+}
+
+fn fits(name: &str, value: &str, matchers: &[&Matcher]) -> bool {
+    let labels = Labels::from([(name.to_owned(), value.to_owned())]);
+    matchers.iter().all(|matcher| matcher.matches(&labels))
+}
+
 fn about_one(name: &str, matchers: &[&Matcher]) -> Fit {
-    let fits = |value: &str| {
-        let labels = Labels::from([(name.to_owned(), value.to_owned())]);
-        matchers.iter().all(|matcher| matcher.matches(&labels))
-    };
+    let fits = |value: &str| fits(name, value, matchers);
     // One of them leaves only these values: then it is enough to try them.
-    if let Some(values) = matchers.iter().find_map(|matcher| only(matcher)) {
+    if let Some(values) = matchers.iter().find_map(|matcher| matcher.only()) {
         return if values.iter().any(|value| fits(value)) { Fit::Surely } else { Fit::Never };
     }
     // A label that is not there, and one that nobody had in mind.
     if fits("") || fits("no matcher of these had this text in mind") { Fit::Surely } else { Fit::Perhaps }
-}
-
-/// The values that this matcher lets through, if they can be listed.
-fn only(matcher: &Matcher) -> Option<Vec<&str>> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '/' | ':' | '|');
-    match matcher.operator() {
-        "=" => Some(vec![matcher.value()]),
-        "=~" if matcher.value().chars().all(plain) => Some(matcher.value().split('|').collect()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -87,6 +94,21 @@ mod tests {
         assert_eq!(fit(&["a=~\"x.*\""], &["a=~\".*y\""]), Fit::Perhaps);
         assert_eq!(fit(&["a=~\"x.*\""], &["a=~\"y.*\""]), Fit::Perhaps);
         assert_eq!(fit(&["a=~\".+\""], &["a!=\"x\""]), Fit::Surely);
+    }
+
+    #[test]
+    fn an_example_fits_what_can_be_listed() {
+        let of = |matchers: &[&str]| example(&Matchers::parse(matchers).unwrap());
+        let labels = of(&[
+            "alertname=\"Down\"",
+            "severity=~\"critical|page\"",
+            "severity!=\"critical\"",
+            "job=~\"web-.*\"",
+            "team!=\"a\"",
+        ]);
+        let told: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(told, ["alertname=Down", "severity=page"]);
+        assert_eq!(of(&["gone=\"\""]), Labels::new());
     }
 
     #[test]

@@ -50,13 +50,14 @@ impl Check {
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let overlaps = config::overlap::overlaps(&policies);
         let sandbox = Sandbox::new(None)?;
-        let loaded = match server::load(&sandbox, &config.plugins, policies, None).await {
+        let (loaded, odd) = match server::load(&sandbox, &config.plugins, policies, None).await {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),
         };
         let (mut unreachable, mut warnings) = (Vec::new(), passing_anyway(&written));
         warnings.extend(holding_anyway(&written));
         warnings.extend(overlaps);
+        warnings.extend(odd);
         let mut wrong = Vec::new();
         if self.online {
             let sources = config.sources()?;

@@ -256,6 +256,9 @@ fn print(incident: &Incident, lines: &[Line], diagnostics: bool) {
         for detail in entry.details.iter().filter(|_| !folded) {
             line(format!("              | {detail}"));
         }
+        if let Some(made_with) = &entry.made_with {
+            line(format!("              | {made_with}"));
+        }
     }
     if let Some(how) = how_to_answer(incident, Time::now()) {
         line("");

@@ -130,7 +130,7 @@ impl Observe {
     async fn load(&self, sources: &Sources) -> anyhow::Result<Decider> {
         let policies = config::load_policies(&self.policies)?;
         let sandbox = Sandbox::new(None)?;
-        let loaded = server::load(&sandbox, &self.plugins, policies, None).await?;
+        let (loaded, _) = server::load(&sandbox, &self.plugins, policies, None).await?;
         let nowhere = docker::Settings { hosts: BTreeMap::new() };
         let world = World { engines: Arc::new(Engines::connect(&nowhere)?), sources: sources.clone(), ansible: None };
         let journal = Err("`paramedic observe` reads no journal".to_owned());

@@ -14,10 +14,10 @@ mod test;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{bail, ensure};
 use clap::Subcommand;
 
 use super::End;
+use crate::decide::file;
 use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::Sandbox;
 
@@ -65,51 +65,13 @@ impl PolicyCommand {
 
 /// The plugin in this file; its compiled code is kept in the user's cache, since an author loads the same one again and again.
 async fn load(path: &Path) -> anyhow::Result<Arc<Plugin>> {
-    let bytes = bytes(path)?;
+    let bytes = file::read(path)?;
     let sandbox = match cache() {
         // A cache that cannot be used only costs time.
         Some(cache) => Sandbox::new(Some(&cache)).or_else(|_| Sandbox::new(None))?,
         None => Sandbox::new(None)?,
     };
     Ok(sandbox.load(&path.display().to_string(), &bytes).await?)
-}
-
-/// What is in a plugin's file; whatever is not one is told apart before anything is read.
-fn bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let shown = path.display();
-    let refused = |error: &std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound if path.is_symlink() => {
-            format!("{shown} is a link to a file that is not there; build the plugin again")
-        }
-        std::io::ErrorKind::NotFound => {
-            format!(
-                "{shown} is not there; look whether the path is right, or run `paramedic policy build` in the project's folder"
-            )
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            format!("{shown} cannot be read: look at the permissions of the file and of its folders")
-        }
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            format!("{shown} is a link that leads to itself; give the file itself")
-        }
-        _ => format!("{shown} cannot be read"),
-    };
-    let told = |error: std::io::Error| {
-        let text = refused(&error);
-        anyhow::Error::from(error).context(text)
-    };
-    let meta = std::fs::metadata(path).map_err(told)?;
-    if meta.is_dir() {
-        bail!(
-            "{shown} is a folder, and here a plugin's file is wanted: in a project it is dist/NAME.wasm, once `paramedic policy build` has made it"
-        );
-    }
-    // A pipe or a device might never end.
-    ensure!(
-        meta.is_file(),
-        "{shown} is neither a file nor a folder; give the .wasm file that `paramedic policy build` has written"
-    );
-    std::fs::read(path).map_err(told)
 }
 
 /// Where compiled plugins of this user are kept.

@@ -44,6 +44,14 @@ impl Source {
     /// # Errors
     /// What is wrong with it.
     pub fn open(file: &Path) -> Result<Self, Vec<Problem>> {
+        Self::unparsed(file)?.parsed()
+    }
+
+    /// Reads a file only: enough to see whether it is the same as before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn unparsed(file: &Path) -> Result<Self, Vec<Problem>> {
         let wrong = |message: &str, hint: &str| vec![Problem::of_file(file, message, hint)];
         let cannot = |error: std::io::Error| {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -59,11 +67,11 @@ impl Source {
         }
         let bytes = std::fs::read(file).map_err(cannot)?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text", "save it as UTF-8"))?;
-        Self::parse(file, text)
+        Ok(Self { file: file.to_owned(), text, places: BTreeMap::new(), roots: Vec::new() })
     }
 
-    fn parse(file: &Path, text: String) -> Result<Self, Vec<Problem>> {
-        let mut source = Self { file: file.to_owned(), text, places: BTreeMap::new(), roots: Vec::new() };
+    pub(super) fn parsed(self) -> Result<Self, Vec<Problem>> {
+        let mut source = self;
         match serde_saphyr::from_str_with_options::<Spanned<Node>>(&source.text, options()) {
             Ok(root) => {
                 if let Node::Map(entries) = &root.value {

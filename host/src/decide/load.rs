@@ -1,19 +1,20 @@
 //! From a file to a plugin that can be asked: every way in which a file is not a plugin is told apart, with what to do.
 //!
 //! Plugin authors meet Paramedic here first, so the refusals are part of the product. The order is: the bytes, the compiler, what
-//! it imports and exports, a trial run of `describe`, what that says. Compiling is the one step that cannot be interrupted; it
-//! runs on a thread of its own, and who waits for it waits only so long.
+//! it imports and exports, a trial run of `describe`, what that says.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, Store};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
+use super::file::Unreadable;
 use super::guest::Guest;
-use super::plugin::{Manifest, Plugin, explain, is_plugins_own};
+use super::plugin::{GRACE, Manifest, Plugin, explain, is_plugins_own, with_last_words};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::{schema, shapes, wasi};
@@ -22,7 +23,7 @@ use crate::incident::lookup::Lookup;
 use crate::telemetry::clean;
 
 /// The largest file that is looked at; Python plugins have 18 MB.
-const MAX_FILE_BYTES: usize = 64 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 64 << 20;
 /// Bytes of a component's header.
 const HEADER: usize = 8;
 /// The kind of section that holds a component in a component.
@@ -30,9 +31,7 @@ const NESTED: u8 = 4;
 /// How deep components may lie in one another; toolchains make two.
 const MAX_NESTED: usize = 16;
 /// Names of forbidden imports that are shown.
-const MAX_SHOWN: usize = 12;
-/// How long compiling may take; Python plugins take 8 s on two cores.
-const COMPILE_WITHIN: Duration = Duration::from_secs(60);
+const MAX_SHOWN: usize = 6;
 /// What `describe` and `check` may use. More than a decision: an interpreter's first start reads all its pages.
 pub(super) const AT_LOAD: Limits = Limits { deadline: Duration::from_secs(5), memory: MAX_MEMORY, lookups: Duration::ZERO };
 /// The contract that is spoken here; same major version, any minor one.
@@ -54,6 +53,9 @@ pub struct PluginError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
+    /// Not even a file, or not for us.
+    #[error("{0}")]
+    Unreadable(#[source] Unreadable),
     /// Nothing in it.
     #[error("the file is empty; build the plugin again")]
     Empty,
@@ -64,7 +66,9 @@ pub enum Problem {
     #[error("this is {0}, not WebAssembly; give the .wasm file that `paramedic policy build` or your compiler has written")]
     NotWasm(&'static str),
     /// The wrong target.
-    #[error("this is a core WebAssembly module, not a component; build it for the target wasm32-wasip2")]
+    #[error(
+        "this is a core WebAssembly module, not a component; build it with `paramedic policy build`, or in Rust for the target wasm32-wasip2"
+    )]
     CoreModule,
     /// A version of the format from before or after.
     #[error("this is WebAssembly of a format that is not known here; build it for the target wasm32-wasip2")]
@@ -81,23 +85,39 @@ pub enum Problem {
     #[error("it cannot be compiled: {0}; build it again for the target wasm32-wasip2, without optional WebAssembly features")]
     Invalid(String),
     /// The compiler takes too long.
-    #[error("compiling it takes longer than {} s; make it smaller", COMPILE_WITHIN.as_secs())]
-    TooSlow,
+    #[error("compiling it takes longer than {} s; make it smaller", .0.as_secs())]
+    TooSlow(Duration),
+    /// The compiler takes too much.
+    #[error("compiling it takes more than {} MiB of memory; make it smaller", .0 >> 20)]
+    TooHungry(u64),
+    /// There is no process, or no way to talk to it.
+    #[error("the compiler cannot be started: {0}; is the number of processes limited, or the memory?")]
+    NoCompiler(String),
     /// Others are being compiled, and do not end.
     #[error(
-        "it was not compiled: other plugins have kept the compilers busy for {} s; take away the one that takes so long, restart Paramedic, and load it again", COMPILE_WITHIN.as_secs()
+        "it was not compiled: other plugins have kept the compilers busy for {} s; take away those that take so long, and load it again", .0.as_secs()
     )]
-    CompilersBusy,
+    CompilersBusy(Duration),
     /// It wants the outside world.
-    #[error(
-        "it imports {0}; a policy gets no {1}: remove what uses it, and take the time from `incident.now`, facts from `incident`"
-    )]
-    Forbidden(String, String),
+    #[error("it imports {imports}; a policy gets no {powers}: {advice}")]
+    Forbidden {
+        /// Their names.
+        imports: String,
+        /// What they would give, in the words of their users.
+        powers: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// It wants an interface that nobody here has.
     #[error(
-        "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; it may be made for a newer Paramedic"
+        "it imports {0}, which is not part of the contract {CONTRACT}@{CONTRACT_VERSION}; if it is made for a newer Paramedic, update this one, else build it with the WIT files of this one"
     )]
     UnknownImport(String),
+    /// It wants somebody else's interface.
+    #[error(
+        "it imports {0}, which Paramedic does not have: remove what uses it; a policy imports nothing but interfaces of {CONTRACT}@{CONTRACT_VERSION}"
+    )]
+    Stranger(String),
     /// Built for another contract.
     #[error("it was built for {0}, and here {CONTRACT}@{CONTRACT_VERSION} is spoken; build it with the SDK of this version")]
     WrongVersion(String),
@@ -151,8 +171,8 @@ impl Sandbox {
         if let Some(plugin) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).and_then(|p| p.upgrade()) {
             return Ok(plugin);
         }
-        let component = self.compile(bytes).await?;
-        let imports = self.check_interfaces(&component)?;
+        let component = self.compiler.compile(&self.engine, bytes, &digest).await?;
+        let imports = self.check_interfaces(&component).map_err(|problem| advised(problem, bytes))?;
         check_size(&component)?;
         let told = |problem| in_words_of_the_contract(problem, &component, &self.engine);
         let pre = self.linker.instantiate_pre(&component).map_err(|error| Problem::WrongType(sentence(&error)));
@@ -174,20 +194,6 @@ impl Sandbox {
         Ok(plugin)
     }
 
-    async fn compile(&self, bytes: &[u8]) -> Result<Component, Problem> {
-        let permit = tokio::time::timeout(COMPILE_WITHIN, self.compilers.clone().acquire_owned()).await;
-        let Ok(permit) = permit else { return Err(Problem::CompilersBusy) };
-        let (engine, bytes) = (self.engine.clone(), bytes.to_vec());
-        // The permit goes with the thread: a compiler that nobody waits for any longer still takes a place.
-        let compile = move || (Component::from_binary(&engine, &bytes), permit).0;
-        match tokio::time::timeout(COMPILE_WITHIN, tokio::task::spawn_blocking(compile)).await {
-            Err(_) => Err(Problem::TooSlow),
-            Ok(Err(panicked)) => Err(Problem::Invalid(clean(&format!("the compiler crashed: {panicked}"), 500))),
-            Ok(Ok(Err(error))) => Err(not_compiled(&error)),
-            Ok(Ok(Ok(component))) => Ok(component),
-        }
-    }
-
     fn check_interfaces(&self, component: &Component) -> Result<Vec<String>, Problem> {
         let ty = component.component_type();
         let mut imports: Vec<_> = ty.imports(&self.engine).map(|(name, _)| clean(name, 200)).collect();
@@ -199,19 +205,45 @@ impl Sandbox {
     }
 
     async fn describe(&self, pre: &PolicyPre<Guest>) -> Result<RawManifest, Problem> {
-        let Some(_place) = self.place(AT_LOAD.deadline).await else {
-            return Err(Problem::Describe(Failure::Busy(AT_LOAD.deadline)));
+        let pre = pre.clone();
+        let run = move |mut store: Store<Guest>| {
+            async move {
+                // Where types do not match, it shows only now.
+                let described = match pre.instantiate_async(&mut store).await {
+                    Ok(policy) => policy
+                        .paramedic_policy_lifecycle()
+                        .call_describe(&mut store)
+                        .await
+                        .map_err(|error| Problem::Describe(explain(&error, store.data()))),
+                    Err(error) => Err(not_started(&error, store.data())),
+                };
+                described.map_err(|problem| match problem {
+                    Problem::Describe(failure) => Problem::Describe(with_last_words(failure, &store.data().notes.take())),
+                    other => other,
+                })
+            }
+            .boxed()
         };
-        let mut store = self.store(None, &[], &AT_LOAD);
-        let run = async {
-            // Where types do not match, it shows only now.
-            let started = pre.instantiate_async(&mut store).await;
-            let policy = started.map_err(|error| not_started(&error, store.data()))?;
-            let described = policy.paramedic_policy_lifecycle().call_describe(&mut store).await;
-            described.map_err(|error| Problem::Describe(explain(&error, store.data())))
-        };
-        let late = Err(Problem::Describe(Failure::Deadline(AT_LOAD.deadline)));
-        tokio::time::timeout(AT_LOAD.deadline, run).await.unwrap_or(late)
+        self.at_load(run).await.unwrap_or_else(|failure| Err(Problem::Describe(failure)))
+    }
+
+    /// What a plugin does while it is loaded, in a sandbox of its own. It may have much memory and time, so it begins in the slow lane.
+    pub(super) async fn at_load<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(Store<Guest>) -> BoxFuture<'static, T> + Send,
+    ) -> Result<T, Failure> {
+        let Some(place) = self.place(AT_LOAD.deadline).await else { return Err(Failure::Busy(AT_LOAD.deadline)) };
+        let store = self.store(None, &[], &AT_LOAD);
+        let slow = store.data().slow.clone();
+        let _first = slow.set(tokio::runtime::Handle::current());
+        let work = run(store);
+        // The place is free again when the sandbox is gone, even if nobody waits for it any longer.
+        let work = async move { (work.await, place).0 }.boxed();
+        match tokio::time::timeout(AT_LOAD.deadline + GRACE, self.slow_lane.run(&slow, work)).await {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(Failure::NoSandbox("its thread crashed".to_owned())),
+            Err(_) => Err(Failure::Deadline(AT_LOAD.deadline)),
+        }
     }
 }
 
@@ -285,7 +317,8 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
                     forbidden.push(import.as_str());
                 }
             }
-            _ => return Err(Problem::UnknownImport(import.clone())),
+            Some((CONTRACT, _)) => return Err(Problem::UnknownImport(import.clone())),
+            _ => return Err(Problem::Stranger(import.clone())),
         }
     }
     if forbidden.is_empty() {
@@ -297,7 +330,38 @@ fn check_imports(imports: &[String]) -> Result<(), Problem> {
     let more = forbidden.len().saturating_sub(MAX_SHOWN);
     forbidden.truncate(MAX_SHOWN);
     let named = forbidden.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
-    Err(Problem::Forbidden(named, what.join(", no ")))
+    Err(Problem::Forbidden { imports: named, powers: what.join(", no "), advice: ADVICE })
+}
+
+/// What to do about a forbidden import whose origin is not known.
+const ADVICE: &str =
+    "remove what uses it; the time is `incident.now`, and what may be looked at are `containers`, `metrics` and `history`";
+
+/// What tools leave in what they make, and what to do when they have let a language's whole runtime in: then the author uses nothing forbidden.
+const TOOLS: [(&str, &str); 4] = [
+    (
+        "componentize-py",
+        "Python's runtime wants that unless componentize-py is told `--stub-wasi`; build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "componentize-qjs",
+        "the JavaScript runtime wants that unless componentize-qjs is told `stubWasi: true` (`--stub-wasi`); build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "ComponentizeJS",
+        "the JavaScript runtime wants that unless `jco componentize` is told `--disable all`; build it with `paramedic policy build`, or add that flag",
+    ),
+    (
+        "StarlingMonkey",
+        "the JavaScript runtime wants that unless `jco componentize` is told `--disable all`; build it with `paramedic policy build`, or add that flag",
+    ),
+];
+
+fn advised(problem: Problem, bytes: &[u8]) -> Problem {
+    let Problem::Forbidden { imports, powers, .. } = problem else { return problem };
+    let made_by = |(mark, _): &&(&str, &str)| bytes.windows(mark.len()).any(|part| part == mark.as_bytes());
+    let advice = TOOLS.iter().find(made_by).map_or(ADVICE, |(_, advice)| advice);
+    Problem::Forbidden { imports, powers, advice }
 }
 
 /// What a WASI interface gives, in the words of its users.
@@ -365,12 +429,6 @@ fn not_started(error: &wasmtime::Error, guest: &Guest) -> Problem {
     }
     let text = sentence(error);
     if text.contains("limit") || text.contains("exceed") { Problem::DoesNotFit(text) } else { Problem::WrongType(text) }
-}
-
-/// The pool looks at sizes while the compiler runs.
-fn not_compiled(error: &wasmtime::Error) -> Problem {
-    let text = sentence(error);
-    if text.contains("pooling allocator") { Problem::DoesNotFit(text) } else { Problem::Invalid(text) }
 }
 
 /// Checks, cleans and bounds what a plugin says about itself.
@@ -470,8 +528,8 @@ mod tests {
         assert!(
             check(&["paramedic:policy/incident@2.0.0"]).unwrap_err().contains("was built for paramedic:policy/incident@2.0.0")
         );
-        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("newer Paramedic"));
-        assert!(check(&["acme:thing/api@1.0.0"]).is_err());
+        assert!(check(&["paramedic:policy/weather@1.0.0"]).unwrap_err().contains("made for a newer Paramedic"));
+        assert!(check(&["acme:thing/api@1.0.0"]).unwrap_err().contains("acme:thing/api@1.0.0, which Paramedic does not have"));
         assert!(check(&["bare"]).is_err());
     }
 

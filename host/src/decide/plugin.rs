@@ -27,7 +27,7 @@ use crate::telemetry::clean;
 /// How long a question waits for a free sandbox.
 const PLACE_WITHIN: Duration = Duration::from_secs(5);
 /// How much later than its own clock a plugin is given up.
-const GRACE: Duration = Duration::from_millis(10);
+pub(super) const GRACE: Duration = Duration::from_millis(10);
 /// Bytes that one instruction moves in some milliseconds. With more memory a plugin begins in the slow lane: nothing interrupts one
 /// instruction.
 const QUICKLY_MOVED: u64 = 64 << 20;
@@ -123,18 +123,23 @@ impl Plugin {
     }
 
     async fn own_check(&self, settings: &Value) -> Result<(), String> {
-        let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else { return Err(Failure::Busy(PLACE_WITHIN).to_string()) };
         let text = if settings.is_null() { "{}".to_owned() } else { settings.to_string() };
-        let mut store = self.sandbox.store(None, &[], &AT_LOAD);
-        let run = async {
-            let policy = self.pre.instantiate_async(&mut store).await?;
-            policy.paramedic_policy_lifecycle().call_check(&mut store, &text).await
+        let pre = self.pre.clone();
+        let run = move |mut store: Store<Guest>| {
+            async move {
+                let started = pre.instantiate_async(&mut store).await;
+                let checked = match started {
+                    Ok(policy) => policy.paramedic_policy_lifecycle().call_check(&mut store, &text).await,
+                    Err(error) => Err(error),
+                };
+                checked.map_err(|error| explain(&error, store.data()))
+            }
+            .boxed()
         };
-        let answer = tokio::time::timeout(AT_LOAD.deadline, run).await;
-        match answer {
+        match self.sandbox.at_load(run).await {
             Ok(Ok(answer)) => answer.map_err(|why| clean(why.trim(), 1000)),
-            Ok(Err(error)) => Err(format!("asked to check them, it failed: {}", plainly(&explain(&error, store.data())))),
-            Err(_) => Err(format!("asked to check them, it failed: {}", plainly(&Failure::Deadline(AT_LOAD.deadline)))),
+            Err(busy @ Failure::Busy(_)) => Err(busy.to_string()),
+            Ok(Err(failure)) | Err(failure) => Err(format!("asked to check them, it failed: {}", plainly(&failure))),
         }
     }
 
@@ -154,7 +159,7 @@ impl Plugin {
             let message = |error: jsonschema::ValidationError<'_>| {
                 let place = error.instance_path().to_string();
                 let own = written.as_ref().and_then(|schema| own_words(schema, error.schema_path().as_str()));
-                let said = own.map_or_else(|| error.to_string(), str::to_owned);
+                let said = own.map_or_else(|| in_words(&error), str::to_owned);
                 clean(&if place.is_empty() { said } else { format!("{place}: {said}") }, 600)
             };
             schema.iter_errors(&settings).take(MAX_MESSAGES).map(message).collect()
@@ -302,12 +307,22 @@ fn explain_text(text: &str) -> Failure {
 }
 
 /// A crash tells more with what the plugin printed last: a panic's message.
-fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
+pub(super) fn with_last_words(failure: Failure, log: &[LogLine]) -> Failure {
     let Failure::Trapped(what) = failure else { return failure };
     let errors: Vec<_> = log.iter().filter(|line| line.level == "error").map(|line| line.message.as_str()).collect();
     let Some(panic) = errors.iter().rposition(|line| line.contains("panicked at ")) else { return Failure::Trapped(what) };
     let words = errors[panic..].iter().take(2).copied().collect::<Vec<_>>().join(" ");
     Failure::Trapped(clean(&format!("{what}: {words}"), 1000))
+}
+
+/// The commonest mistake is a key that does not exist.
+fn in_words(error: &jsonschema::ValidationError<'_>) -> String {
+    match error.kind() {
+        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => {
+            format!("there is no setting `{}`", unexpected.join("`, `"))
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// What a schema itself says when one of its choices does not fit, in its `errorMessage` (a word that editors know too).

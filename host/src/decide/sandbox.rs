@@ -4,8 +4,7 @@
 //! stall or starve the host: an epoch clock on an OS thread of its own ends what computes, a timer around the call ends what
 //! waits, a meter sums memory and tables, the bytes handed over in one call are counted, and the places are limited. Absent on
 //! purpose: reuse of a sandbox (after a trap or a deadline it is dead, and a warm one would remember); `pagemap_scan` (it is
-//! twice as fast, but pages that were swapped out are not reset, so the next sandbox reads what the one before wrote);
-//! compiled code from anywhere but this machine's own cache.
+//! twice as fast, but pages that were swapped out are not reset, so the next sandbox reads what the one before wrote).
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -17,10 +16,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
-    WasmBacktraceDetails, WasmFeatures,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline, WasmBacktraceDetails,
+    WasmFeatures,
 };
 
+use super::compile::{Bounds, Compiler, apart};
 use super::guest::{Guest, MAX_HANDLES, TimeUp};
 pub use super::load::{CONTRACT_VERSION, PluginError, Problem};
 pub use super::plugin::{Manifest, Plugin};
@@ -34,8 +34,6 @@ const TICK: Duration = Duration::from_millis(5);
 const SLOW: Duration = Duration::from_millis(4);
 /// How many sandboxes may exist at once.
 const PLACES: u32 = 16;
-/// How many plugins are compiled at once.
-const COMPILERS: usize = 2;
 /// Bytes that a plugin may hand over in one call.
 const MAX_HANDED_BYTES: usize = 1 << 20;
 /// The most memory that `limits.memory` can give a plugin: the pool reserves places of this size.
@@ -85,7 +83,7 @@ pub enum SandboxError {
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<Guest>,
-    pub(super) compilers: Arc<Semaphore>,
+    pub(super) compiler: Compiler,
     /// Plugins in use, by digest: an incident's own copy and the policy's file are one plugin if they are one component.
     pub(super) loaded: Mutex<HashMap<String, Weak<Plugin>>>,
     pub(super) slow_lane: SlowLane,
@@ -102,12 +100,20 @@ impl std::fmt::Debug for Sandbox {
 
 impl Sandbox {
     /// Starts the engine and its clock. Compiled code is kept in `cache`, which must be writable for nobody else: what lies
-    /// there is run as it is.
+    /// there is run as it is. Plugins are compiled by processes of this program, if it is one that can ([`apart::if_asked`]).
     ///
     /// # Errors
     /// When the engine or its clock cannot be started, or the folder cannot be used or could be written by others.
     pub fn new(cache: Option<&Path>) -> Result<Arc<Self>, SandboxError> {
-        Self::with(cache.map(open_cache).transpose()?, false)
+        Self::with(Compiler::new(apart::program(), cache, Bounds::default(), false)?, false)
+    }
+
+    /// A sandbox whose plugins are compiled by this program, within these bounds.
+    ///
+    /// # Errors
+    /// As [`Sandbox::new`].
+    pub fn compiled_by(program: &Path, bounds: Bounds, cache: Option<&Path>) -> Result<Arc<Self>, SandboxError> {
+        Self::with(Compiler::new(Some(program), cache, bounds, false)?, false)
     }
 
     /// A sandbox that counts the instructions of its plugins, for [`Plugin::measure`](super::plugin::Plugin::measure); that makes them slower.
@@ -115,18 +121,18 @@ impl Sandbox {
     /// # Errors
     /// When the engine or its clock cannot be started.
     pub fn counting() -> Result<Arc<Self>, SandboxError> {
-        Self::with(None, true)
+        Self::with(Compiler::new(apart::program(), None, Bounds::default(), true)?, true)
     }
 
-    fn with(cache: Option<Cache>, counts: bool) -> Result<Arc<Self>, SandboxError> {
-        let engine = start(cache, counts)?;
+    fn with(compiler: Compiler, counts: bool) -> Result<Arc<Self>, SandboxError> {
+        let engine = start(counts)?;
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker).and_then(|()| bindings::link(&mut linker)).map_err(SandboxError::Engine)?;
         tick(&engine).map_err(SandboxError::Clock)?;
         Ok(Arc::new(Self {
             engine,
             linker,
-            compilers: Arc::new(Semaphore::new(COMPILERS)),
+            compiler,
             loaded: Mutex::new(HashMap::new()),
             slow_lane: SlowLane::default(),
             places: Arc::new(Semaphore::new(PLACES as usize)),
@@ -171,9 +177,8 @@ impl Sandbox {
 
 /// The pool makes sandboxes twice as fast or better, but reserves some 500 GiB of addresses; where these are not to be had (a limit
 /// on virtual memory), sandboxes are made one by one.
-fn start(cache: Option<Cache>, counts: bool) -> Result<Engine, SandboxError> {
-    let mut config = config(cache);
-    config.consume_fuel(counts);
+fn start(counts: bool) -> Result<Engine, SandboxError> {
+    let mut config = config(counts);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     let refused = match Engine::new(&config) {
         Ok(engine) => return Ok(engine),
@@ -184,10 +189,15 @@ fn start(cache: Option<Cache>, counts: bool) -> Result<Engine, SandboxError> {
     Engine::new(&config).map_err(SandboxError::Engine)
 }
 
-fn config(cache: Option<Cache>) -> Config {
+/// An engine that only compiles; its code is that of [`start`]'s, wherever sandboxes are made.
+pub(super) fn compiling(counts: bool) -> wasmtime::Result<Engine> {
+    Engine::new(config(counts).allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
+fn config(counts: bool) -> Config {
     let mut config = Config::new();
     config
-        .cache(cache)
+        .consume_fuel(counts)
         .concurrency_support(false)
         .epoch_interruption(true)
         .max_wasm_stack(512 << 10)
@@ -237,18 +247,4 @@ fn tick(engine: &Engine) -> std::io::Result<()> {
         }
     };
     thread::Builder::new().name("sandbox-clock".to_owned()).spawn(clock).map(drop)
-}
-
-fn open_cache(folder: &Path) -> Result<Cache, SandboxError> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let refuse = |why: String| SandboxError::Cache(folder.display().to_string(), why);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| refuse(e.to_string()))?;
-    let mode = std::fs::metadata(folder).map_err(|e| refuse(e.to_string()))?.permissions().mode();
-    if mode & 0o022 != 0 {
-        return Err(refuse("others may write there, and what lies there is run as it is".to_owned()));
-    }
-    let folder = folder.canonicalize().map_err(|e| refuse(e.to_string()))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(folder);
-    Cache::new(config).map_err(|e| refuse(format!("{e:#}")))
 }

@@ -39,7 +39,10 @@ pub(super) fn read(text: &str) -> Result<Option<(Value, jsonschema::Validator)>,
     // A pattern is checked by the engine without backtracking: a plugin's schema must not be able to stall the host.
     let patterns = jsonschema::PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
     let options = jsonschema::options().with_pattern_options(patterns);
-    let validator = options.build(&schema).map_err(|e| clean(&e.to_string(), 300))?;
+    let validator = options.build(&schema).map_err(|error| {
+        let place = error.instance_path().to_string();
+        clean(&if place.is_empty() { error.to_string() } else { format!("at {place}: {error}") }, 300)
+    })?;
     Ok(Some((schema, validator)))
 }
 

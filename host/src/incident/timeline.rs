@@ -23,13 +23,39 @@ pub struct Line {
     /// Further lines: what the plugin looked at and logged, the end of a playbook's output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
+    /// Of a decision: with what it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_with: Option<MadeWith>,
+}
+
+/// What a decision was made with: the very bytes, as SHA-256 in hex.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MadeWith {
+    /// Of the plugin's file.
+    pub plugin: String,
+    /// Of the policy's file; `None` where it is not known: in older entries, and when the policy was gone.
+    pub policy_file: Option<String>,
+}
+
+impl std::fmt::Display for MadeWith {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let short = |digest: &str| clean(digest.get(..12).unwrap_or(digest), 12);
+        write!(f, "with plugin {}", short(&self.plugin))?;
+        self.policy_file.as_ref().map_or(Ok(()), |file| write!(f, ", policy file {}", short(file)))
+    }
 }
 
 /// Tells the entries of one incident, oldest first.
 pub fn tell<'a>(entries: impl IntoIterator<Item = (Time, &'a Event)>) -> Vec<Line> {
     entries
         .into_iter()
-        .map(|(at, event)| Line { at: at.to_string(), kind: event.kind(), text: text(event), details: details(event) })
+        .map(|(at, event)| Line {
+            at: at.to_string(),
+            kind: event.kind(),
+            text: text(event),
+            details: details(event),
+            made_with: made_with(event),
+        })
         .collect()
 }
 
@@ -181,6 +207,12 @@ pub fn explain(actions: &[Action]) -> Vec<String> {
         }
     }
     lines
+}
+
+fn made_with(event: &Event) -> Option<MadeWith> {
+    let Event::Decided(answer) = event else { return None };
+    let policy_file = Some(answer.policy_file.clone()).filter(|file| !file.is_empty());
+    Some(MadeWith { plugin: answer.plugin.clone(), policy_file })
 }
 
 fn details(event: &Event) -> Vec<String> {

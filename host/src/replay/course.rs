@@ -14,8 +14,9 @@ use futures_util::stream::FuturesUnordered;
 
 use super::ledger::Ledger;
 use super::outcome::Outcome;
-use super::paper;
+use super::paper::{self, Paper};
 use super::series::Episode;
+use super::unless::Unless;
 use crate::action::{Action, DockerHost, Ending, Outcome as Ended};
 use crate::alert::{IncidentId, Via};
 use crate::authorise::storm::arrival;
@@ -72,6 +73,8 @@ pub struct Rulebook {
     pub maintenance: Vec<Window>,
     /// Alerts that had been firing for longer when they were first seen are left to a person.
     pub max_age: Duration,
+    /// What each `unless` found.
+    pub unless: Unless,
 }
 
 /// Everything that a course needs.
@@ -95,6 +98,7 @@ impl Course {
         brakes.minimum_healthy.clear();
         let mut authoriser = paper::authoriser(rules.hosts.clone(), brakes, rules.max_age);
         authoriser.maintenance.clone_from(&rules.maintenance);
+        authoriser.eyes = Arc::new(Paper::new(rules.hosts.clone()).knowing(rules.unless.clone()));
         let ledger = Arc::new(Ledger::default());
         let journal = Journal::on(Arc::clone(&ledger) as _);
         Self { decider, authoriser, journal, ledger, rules, assumed, endless: AtomicU64::new(0) }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
+use super::unless::Unless;
 use crate::action::{ContainerId, DockerHost, InventoryHost, Kind, Proposal, Target};
 use crate::alert::Labels;
 use crate::authorise::{Authoriser, Claim, Stop, storm};
@@ -46,12 +47,19 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Paper {
     hosts: Vec<DockerHost>,
+    unless: Unless,
 }
 
 impl Paper {
     /// With these Docker hosts.
     pub fn new(hosts: Vec<DockerHost>) -> Self {
-        Self { hosts }
+        Self { hosts, unless: Unless::default() }
+    }
+
+    /// The same, which knows what each `unless` found.
+    #[must_use]
+    pub fn knowing(self, unless: Unless) -> Self {
+        Self { unless, ..self }
     }
 }
 
@@ -92,8 +100,8 @@ impl Eyes for Paper {
         ready(Err(LookupError::Unavailable("nothing is recorded of it".to_owned()))).boxed()
     }
 
-    fn finds<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
-        ready(Ok(None)).boxed()
+    fn finds<'a>(&'a self, promql: &'a str) -> BoxFuture<'a, Result<Option<String>, http::LookError>> {
+        ready(Ok(self.unless.at(promql, Time::now()))).boxed()
     }
 
     fn suppression<'a>(&'a self, _: &'a Labels) -> BoxFuture<'a, Result<Option<Hold>, http::LookError>> {
@@ -139,10 +147,9 @@ pub fn authoriser(hosts: Vec<DockerHost>, brakes: Brakes, max_age: Duration) -> 
     }
 }
 
-/// A policy without what only the world of that moment could tell: `unless`, and groups that have to stay healthy.
+/// A policy without what only the world of that moment could tell: groups that have to stay healthy.
 pub fn on_paper(policy: &Policy) -> Policy {
     let mut policy = policy.clone();
-    policy.unless.clear();
     policy.brakes.minimum_healthy.clear();
     policy
 }

@@ -62,26 +62,39 @@ pub async fn rebuild(
     tell: impl Fn(u64, u64),
 ) -> Result<Vec<Episode>, LookError> {
     let mut builder = Builder { span, step, drop, external, firing: BTreeMap::new(), active: BTreeMap::new() };
-    let piece = step * POINTS;
-    let pieces = 1 + span.until.since(span.since).as_millis() / piece.as_millis().max(1);
-    let (mut from, mut done) = (span.since, 0);
-    while from <= span.until {
-        // The end of a piece is not the beginning of the next one.
-        let to = from.plus(piece - step).min(span.until);
+    let all = pieces(span, step);
+    let of = all.len() as u64;
+    for (done, (from, to)) in (1..).zip(all) {
         for (promql, active) in [("ALERTS{alertstate=\"firing\"}", false), ("ALERTS_FOR_STATE", true)] {
             for series in ask(prometheus, promql, from, to, step).await? {
                 builder.take(series, active);
             }
         }
-        from = to.plus(step);
-        done += 1;
-        tell(done, u64::try_from(pieces).unwrap_or(u64::MAX));
+        tell(done, of);
     }
     Ok(builder.episodes())
 }
 
+/// The time in pieces that can be asked for at once.
+pub(super) fn pieces(span: Span, step: Duration) -> Vec<(Time, Time)> {
+    let (mut all, mut from) = (Vec::new(), span.since);
+    while from <= span.until {
+        // The end of a piece is not the beginning of the next one.
+        let to = from.plus(step * (POINTS - 1)).min(span.until);
+        all.push((from, to));
+        from = to.plus(step);
+    }
+    all
+}
+
 /// Asks again when it fails, and for halves when it is too much.
-async fn ask(prometheus: &Prometheus, promql: &str, from: Time, to: Time, step: Duration) -> Result<Vec<Series>, LookError> {
+pub(super) async fn ask(
+    prometheus: &Prometheus,
+    promql: &str,
+    from: Time,
+    to: Time,
+    step: Duration,
+) -> Result<Vec<Series>, LookError> {
     let (mut all, mut open) = (Vec::new(), vec![(from, to)]);
     while let Some((from, to)) = open.pop() {
         let half = to.since(from) / 2;

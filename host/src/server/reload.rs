@@ -1,6 +1,6 @@
 //! Policies and plugins taken over while the server runs: all of what the folders hold, or nothing of it.
 //!
-//! Files are validated as at the start, plugins compiled and asked to describe themselves out of the way of whoever decides, each
+//! Files are validated as at the start, plugins compiled, asked to describe themselves and asked a trial question out of the way of whoever decides, each
 //! plugin kept for the incidents that it will own; only then the present is swapped. What is not right leaves everything as it was, is logged once,
 //! and shows in `/-/ready`, `/api/v1/status` and the metrics. Open incidents keep the plugin and settings that own them; grants,
 //! mode, brakes and matchers are those of the present files.
@@ -9,7 +9,7 @@
 //! (Kubernetes), and a network file system are seen like any edit. What has changed is taken over once it has been the same for two looks.
 //! Absent on purpose: a reload of `paramedic.yaml`; ports, engines and tokens do not change under a running server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::signal::unix::Signal;
 use tokio::sync::Mutex;
 
-use super::{load, shown};
+use super::{load_beside, shown};
 use crate::api::Shown;
 use crate::config::{self, Config, LoadedPolicy};
 use crate::decide::lookup::live::Lookout;
@@ -43,6 +43,9 @@ use crate::telemetry::clean;
 const WITHIN: Duration = Duration::from_secs(120);
 /// How often the folders are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often files that could not be taken over are tried again although they have not changed: a playbook that a grant names may be there by
+/// now, or the disk again.
+const RETRY: Duration = Duration::from_secs(15);
 /// How soon they are looked at again while they change.
 const SETTLE: Duration = Duration::from_millis(300);
 /// For one look; a disk may hang.
@@ -60,6 +63,8 @@ pub(super) struct Presents {
     pub operators: Present<HashMap<String, Policy>>,
     pub whom: Present<BTreeMap<String, String>>,
     pub shown: Present<Vec<Shown>>,
+    /// As they were read, for what is said about them, and so that they need not be read again.
+    pub files: Present<Vec<LoadedPolicy>>,
     pub standing: Present<Taken>,
 }
 
@@ -76,6 +81,9 @@ pub(super) struct Maker {
 pub(super) struct Made {
     decider: Decider,
     shown: Vec<Shown>,
+    files: Vec<LoadedPolicy>,
+    /// What is odd about them, and nothing that would keep them away.
+    doubts: Vec<String>,
     sha256: String,
 }
 
@@ -91,36 +99,48 @@ pub(super) struct Reloader {
 }
 
 impl Maker {
-    /// Loads all plugins, checks all settings, and keeps the plugins.
-    pub async fn make(&self, policies: Vec<LoadedPolicy>) -> anyhow::Result<Made> {
+    /// Loads all plugins, checks all settings, puts a question to each, and keeps the plugins. What is loaded `before`, and is the same, is not checked again.
+    pub async fn make(&self, policies: Vec<LoadedPolicy>, before: &[Loaded]) -> anyhow::Result<Made> {
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.written.clone())).collect();
+        let files = policies.clone();
         let kept = self.config.data.join("plugins");
-        let loaded = load(&self.sandbox, &self.config.plugins, policies, Some(&kept)).await?;
+        let (loaded, doubts) = load_beside(before, &self.sandbox, &self.config.plugins, policies, Some(&kept)).await?;
         let shown = shown(&written, &loaded, &self.config.brakes);
         let sha256 = digest(&loaded);
         let lookout = Lookout { eyes: Arc::clone(&self.eyes), journal: Ok(self.journal.clone()) };
-        Ok(Made { decider: Decider::new(loaded, Arc::clone(&self.sandbox), kept).looking(lookout), shown, sha256 })
+        let decider = Decider::new(loaded, Arc::clone(&self.sandbox), kept).looking(lookout);
+        Ok(Made { decider, shown, files, doubts, sha256 })
+    }
+}
+
+impl Made {
+    fn warn(&self) {
+        self.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
     }
 }
 
 impl Presents {
     /// As it is at the start.
     pub fn of(made: Made) -> Self {
+        made.warn();
         let policies = made.decider.policies();
         Self {
             operators: Present::of(by_name(policies)),
             whom: Present::of(whom(policies)),
             shown: Present::of(made.shown),
+            files: Present::of(made.files),
             standing: Present::of(Taken::good(made.sha256, None)),
             decider: Present::of(made.decider),
         }
     }
 
     fn swap(&self, made: Made) {
+        made.warn();
         let policies = made.decider.policies();
         self.operators.swap(by_name(policies));
         self.whom.swap(whom(policies));
         self.shown.swap(made.shown);
+        self.files.swap(made.files);
         self.decider.swap(made.decider);
     }
 }
@@ -146,11 +166,11 @@ impl Reloader {
     async fn reload(&self, why: &str) -> Result<Reloaded, NotReloaded> {
         let _turn = self.turn.lock().await;
         let begun = Instant::now();
-        let config = self.maker.config.clone();
+        let (config, before) = (self.maker.config.clone(), self.presents.files.now());
         let read = async {
-            let read = tokio::task::spawn_blocking(move || (config::load_present(&config), config::restart_needed(&config)));
-            let (policies, restart) = read.await?;
-            anyhow::Ok((self.maker.make(policies?).await?, restart))
+            let read = move || (config::load_present(&config, &before), config::restart_needed(&config));
+            let (policies, restart) = tokio::task::spawn_blocking(read).await?;
+            anyhow::Ok((self.maker.make(policies?, self.presents.decider.now().policies()).await?, restart))
         };
         let made = tokio::time::timeout(WITHIN, read).await;
         let made = made.unwrap_or_else(|_| {
@@ -199,7 +219,7 @@ impl Reloader {
     pub async fn watch(self: Arc<Self>, mut hangup: Signal) {
         let reload = self.handle();
         // What changed between the start's reading and now is not known: the first look finds something new.
-        let mut known = None;
+        let (mut known, mut tried) = (None, Instant::now());
         loop {
             tokio::select! {
                 Some(()) = hangup.recv() => {
@@ -209,11 +229,13 @@ impl Reloader {
                 }
                 () = tokio::time::sleep(LOOK) => {
                     let now = self.look().await;
-                    if now == known {
+                    let again = !self.presents.standing.now().successful && tried.elapsed() >= RETRY;
+                    if now == known && !again {
                         continue;
                     }
                     known = self.settled(now).await;
                     let _ = reload(WATCH.to_owned()).await;
+                    tried = Instant::now();
                 }
             }
         }
@@ -344,7 +366,8 @@ fn compare(before: &[Loaded], made: &Made) -> Reloaded {
             Some(_) => {}
         }
     }
-    let gone = before.iter().filter(|old| !now.iter().any(|new| new.policy.name == old.policy.name));
+    let here: HashSet<&str> = now.iter().map(|loaded| loaded.policy.name.as_str()).collect();
+    let gone = before.iter().filter(|old| !here.contains(old.policy.name.as_str()));
     told.removed = gone.map(|old| old.policy.name.clone()).collect();
     // The same files under other names are asked in another order.
     let names = |all: &[Loaded]| all.iter().map(|loaded| loaded.policy.name.clone()).collect::<Vec<_>>();

@@ -1,5 +1,5 @@
 """Cleans up a filesystem that is about to be full: asks Prometheus for its forecast, runs a playbook, asks again, and calls a person when
-it goes on growing.
+it goes on growing, or when the alert goes on beside a good forecast.
 
 The filesystem is the one that the alert's labels name. What the labels say goes into the query as quoted text and into the playbook as
 variables, never as anything else. Absent on purpose: deleting by itself; what may be deleted is written in the operator's playbook.
@@ -28,6 +28,9 @@ class Settings:
     below: int = setting(0, "Pressure means: forecast to have at most so many bytes free", minimum=0)
     horizon: timedelta = setting(timedelta(hours=4), "How far ahead is forecast")
     over: timedelta = setting(timedelta(hours=1), "The past from which is forecast")
+    patience: timedelta = setting(
+        timedelta(hours=1), "How long the alert may fire beside a good forecast before a person is called"
+    )
     settle: timedelta = setting(timedelta(minutes=5), "How long a clean-up may take to show in the metric")
     runs: int = setting(1, "How often the playbook is run before a person is called", minimum=1, maximum=10)
     variables: Dict[str, str] = field(default_factory=dict, metadata={"schema": {"description": "Variables: name -> the alert's label"}})
@@ -81,10 +84,25 @@ def judge(incident: Incident, settings: Settings, target: str, runs: int, free: 
     said = f"{where} is forecast to have {tell_bytes(free)} free in {hours}"
     if free > settings.below:
         log.info(f"{said}; pressure begins at {tell_bytes(settings.below)}")
-        return Decision.wait(f"{said}: no clean-up is needed, so look again", max(settings.settle, timedelta(minutes=1)))
+        return be_patient(incident, settings, said)
     if runs < settings.runs or (incident.trigger == Trigger.RETRY and runs % settings.runs == 0):
         return Decision.act(f"{said}: run {settings.playbook}", clean_up(incident, settings, target))
     return Decision.escalate(f"{said}, though {incident.what_was_tried()}: it goes on growing")
+
+
+def be_patient(incident: Incident, settings: Settings, said: str) -> Decision:
+    """The rule that fires and the forecast disagree: for a while that is the time a rule needs to see what has changed."""
+    begun = [incident.alert.first_seen] + [attempt.ended_at for attempt in incident.attempts]
+    left = settings.patience - incident.now.since(max(begun))
+    if left <= timedelta() and incident.trigger != Trigger.RETRY:
+        tried = f", and {incident.what_was_tried()}" if incident.begun() else ""
+        return Decision.escalate(
+            f"{said}{tried}, yet {incident.name} has gone on firing for {tell_time(settings.patience)}: "
+            "its rule and this forecast disagree, and a person has to say which is right"
+        )
+    # After a person's retry it is looked once more.
+    pause = max(settings.settle, timedelta(minutes=1))
+    return Decision.wait(f"{said}: no clean-up is needed, so look again", min(pause, left) if left > timedelta() else pause)
 
 
 def forecast(incident: Incident, settings: Settings) -> Optional[float]:
@@ -110,6 +128,15 @@ def clean_up(incident: Incident, settings: Settings, target: str) -> Proposal:
             raise CannotDecide(f"variable `{name}` is the alert's label `{label}`, which this alert does not have")
         variables[name] = value
     return Proposal.playbook(settings.playbook, about=target, variables=variables)
+
+
+def tell_time(length: timedelta) -> str:
+    """A length of time for people."""
+    seconds = int(length.total_seconds())
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def tell_bytes(number: float) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import unittest
+from datetime import timedelta
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -9,7 +10,7 @@ sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parents[1] / "sdk-python")]
 
 from paramedic_policy import AccessDenied, Kind, Outcome, Sample, SettingsError, Trigger  # noqa: E402
 from paramedic_policy.testing import World, firing, settings, tried  # noqa: E402
-from plugin import Settings, decide  # noqa: E402
+from plugin import Settings, decide, tell_time  # noqa: E402
 
 LABELS = {"instance": "db1:9100", "mountpoint": "/var"}
 QUERY = 'predict_linear(node_filesystem_avail_bytes{instance="db1:9100",mountpoint="/var"}[3600s], 14400)'
@@ -35,6 +36,14 @@ class DiskPressure(unittest.TestCase):
     def test_it_waits_while_the_forecast_is_good(self):
         self.assertEqual(ask(full(), 3e9).word, "wait")
         self.assertEqual(ask(full(), 3e9, below=4_000_000_000).word, "act")
+
+    def test_it_is_patient_beside_a_good_forecast_and_not_for_ever(self):
+        self.assertEqual(ask(full(), 3e9, patience="1h").word, "wait")
+        decision = ask(full(), 3e9, patience="0s")
+        self.assertEqual(decision.word, "escalate")
+        self.assertIn("disagree", decision.reason)
+        self.assertEqual(ask(full(trigger=Trigger.RETRY), 3e9, patience="0s").word, "wait")
+        self.assertEqual([tell_time(timedelta(seconds=s)) for s in (7200, 5400, 90)], ["2 h", "90 min", "90 s"])
 
     def test_it_lets_a_clean_up_show_and_then_calls_a_person(self):
         just_now = full(attempts=[RUN])

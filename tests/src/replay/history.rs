@@ -33,6 +33,11 @@ fn openmetrics(base: Time, alerts: &[(&str, &[(i64, i64)])]) -> String {
             let _ = writeln!(text, "{line}");
         });
     }
+    // A deployment of nine minutes, as somebody's own metric tells it.
+    let _ = writeln!(text, "# TYPE deploying gauge");
+    for minute in 150..=158 {
+        let _ = writeln!(text, "deploying{{service=\"db\"}} 1 {}", (base.0 + minute * MINUTE) / 1_000);
+    }
     text + "# EOF\n"
 }
 
@@ -108,4 +113,18 @@ async fn a_month_of_alerts_says_what_would_have_been_done_and_what_would_have_he
     let db = &found["outcome"]["policies"]["heal-db"];
     assert_eq!([&db["attempts"], &db["healed"], &db["to_people"]], [1, 1, 0], "{found:#}");
     assert!(found["lacking"].as_array().unwrap().iter().any(|text| text.as_str().unwrap().contains("annotations")));
+
+    // What the policy's own `unless` would have held: while somebody deployed, and as long as Prometheus takes a value for the present, 5 minutes.
+    let unless = "unless: ['deploying{service=\"db\"} == 1']\n";
+    std::fs::write(folder.path().join("policies/db.yaml"), policy("db") + unless).unwrap();
+    let found = run(&folder, &prometheus.url, base, &["--assume", "healed"]);
+    let (db, held) = (&found["outcome"]["policies"]["heal-db"], rule(&found, "unless"));
+    assert_eq!([&db["attempts"], &db["healed"], &db["held"], &held["incidents"]], [1, 1, 1, 1], "{found:#}");
+    assert!(held["message"].as_str().unwrap().contains("and that has a result: {"), "{held}");
+    // All the time that it fired.
+    let longer = unless.replace("deploying", "max_over_time(deploying").replace(" == 1", "[30m]) == 1");
+    std::fs::write(folder.path().join("policies/db.yaml"), policy("db") + &longer).unwrap();
+    let found = run(&folder, &prometheus.url, base, &["--assume", "healed"]);
+    let db = &found["outcome"]["policies"]["heal-db"];
+    assert_eq!([&db["attempts"], &db["healed"], &db["held"]], [0, 0, 1], "{found:#}");
 }

@@ -1,6 +1,6 @@
 //! Files that are no plugins, or not this contract's: refused when they are loaded, in words that say what to do.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ async fn refusal(bytes: &[u8]) -> String {
     text
 }
 
-fn wat(text: &str) -> Vec<u8> {
+pub(crate) fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
@@ -41,7 +41,11 @@ async fn built_wrongly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn not_even_a_component() {
     let module = wat("(module (func (export \"decide\")))");
-    assert!(refusal(&module).await.contains("a core WebAssembly module, not a component; build it for the target wasm32-wasip2"));
+    assert!(
+        refusal(&module)
+            .await
+            .contains("a core WebAssembly module, not a component; build it with `paramedic policy build`, or in Rust")
+    );
     assert!(refusal(b"name: heal-nginx\nplugin: x.wasm\n").await.contains("this is text, not WebAssembly"));
     assert!(refusal(b"").await.contains("the file is empty"));
     assert!(refusal(&wat("(component)")).await.contains("does not export paramedic:policy/handler"));
@@ -66,7 +70,7 @@ async fn cut_off_or_damaged() {
 }
 
 /// A component with both exports, whose two functions give `result`, with `memory` and what else is in its module.
-fn exporting(result: &str, module: &str) -> Vec<u8> {
+pub(crate) fn exporting(result: &str, module: &str) -> Vec<u8> {
     wat(&format!(
         r#"(component
             (core module $m (memory (export "mem") 1) (func (export "f") (result i32) i32.const 0) {module})
@@ -81,7 +85,7 @@ fn exporting(result: &str, module: &str) -> Vec<u8> {
 }
 
 /// A component that imports this of an interface, and whose exports are empty.
-fn importing(interface: &str, exports: &str) -> Vec<u8> {
+pub(crate) fn importing(interface: &str, exports: &str) -> Vec<u8> {
     wat(&format!(
         r#"(component
             (import "paramedic:policy/{interface}" (instance {exports}))
@@ -124,7 +128,8 @@ async fn of_other_types() {
         );
         assert_eq!(refusal(&bytes).await, whole);
     }
-    let newer = "which is not part of the contract paramedic:policy@1.0.0; it may be made for a newer Paramedic";
+    let newer = "which is not part of the contract paramedic:policy@1.0.0; if it is made for a newer Paramedic, update this one, \
+                 else build it with the WIT files of this one";
     let function = importing("incident@1.1.0", r#"(export "weather" (func (result string)))"#);
     assert_eq!(
         refusal(&function).await,
@@ -170,18 +175,13 @@ async fn compiled_code_is_kept() {
     let cache = folder.path().join("compiled");
     let bytes = component("restart-container");
     Sandbox::new(Some(&cache)).unwrap().load("x.wasm", &bytes).await.unwrap();
-    let files = || walk(&cache);
+    let files = || std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
     let kept = files();
-    assert!(kept > 0, "nothing was kept");
+    assert_eq!(kept.len(), 1, "nothing was kept, or more than the compiled code: {kept:?}");
+    let written = || std::fs::metadata(cache.join(&kept[0])).unwrap().ino();
+    let first = written();
     Sandbox::new(Some(&cache)).unwrap().load("x.wasm", &bytes).await.unwrap();
-    assert_eq!(files(), kept, "it was compiled again");
-}
-
-/// How many compiled components lie in the folder; the cache also keeps statistics there.
-fn walk(folder: &std::path::Path) -> usize {
-    let entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let counts = entries.iter().map(|path| if path.is_dir() { walk(path) } else { usize::from(path.extension().is_none()) });
-    counts.sum()
+    assert_eq!((files(), written()), (kept.clone(), first), "it was compiled again");
 }
 
 /// What lies in the cache is run as it is, so nobody else may write there.
@@ -202,7 +202,7 @@ async fn problems_can_be_told_apart_by_programs() {
     assert!(matches!(error.problem, Problem::Empty));
 }
 
-fn leb(mut number: usize) -> Vec<u8> {
+pub(crate) fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number > 0x7f {
         bytes.push((number & 0x7f) as u8 | 0x80);
@@ -262,7 +262,7 @@ async fn that_wants_the_network() {
         ("wasi:cli/command@0.2.6", "such part of WASI"),
     ] {
         let said = refusal(&wat(&format!(r#"(component (import "{import}" (instance)))"#))).await;
-        let what = "remove what uses it, and take the time from `incident.now`, facts from `incident`";
+        let what = "remove what uses it; the time is `incident.now`, and what may be looked at are `containers`, `metrics` and `history`";
         assert_eq!(said, format!("plugin some\u{fffd}thing.wasm: it imports {import}; a policy gets no {meaning}: {what}"));
     }
 }

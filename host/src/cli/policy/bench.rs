@@ -13,12 +13,13 @@ use clap::Args;
 use serde_json::json as value;
 
 use super::project::Project;
-use super::{bytes, cases, load};
+use super::{cases, load};
 use crate::action::Target;
 use crate::alert::{Alert, Family, IncidentId, Key, Labels, Status};
 use crate::cli::output::{json, line};
 use crate::cli::{End, Output};
 use crate::clock::Time;
+use crate::decide::file;
 use crate::decide::measure::Used;
 use crate::decide::plugin::Plugin;
 use crate::decide::question::Brief;
@@ -179,7 +180,7 @@ fn askable(folder: &Path) -> anyhow::Result<Vec<cases::Case>> {
 
 /// What each question uses.
 async fn count(file: &Path, asked: &Asked) -> anyhow::Result<Vec<Used>> {
-    let plugin = Sandbox::counting()?.load(&file.display().to_string(), &bytes(file)?).await?;
+    let plugin = Sandbox::counting()?.load(&file.display().to_string(), &file::read(file)?).await?;
     let mut used = Vec::with_capacity(asked.len());
     // Counting is slow, and the plugin's time is not what is looked at here.
     let limits = Limits { deadline: Duration::from_secs(10), ..Limits::default() };

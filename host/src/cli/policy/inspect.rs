@@ -66,9 +66,13 @@ impl Inspect {
             Output::Json => self.json(&plugin, &wishes, policy.is_some(), took)?,
             Output::Text => self.text(&plugin, &wishes, took)?,
         }
-        if let Some(policy) = &policy {
+        if let (Some(policy), Some(file)) = (&policy, &self.policy) {
             let wrong = plugin.check_settings(&policy.settings).await;
-            anyhow::ensure!(wrong.is_empty(), "the settings of policy {} do not fit it: {}", policy.name, wrong.join("; "));
+            let (file, plugin, wrong) = (file.display(), self.plugin.display(), wrong.join("; "));
+            anyhow::ensure!(
+                wrong.is_empty(),
+                "{file}: its settings do not fit {plugin}: {wrong}; `paramedic policy inspect {plugin}` shows what they may be"
+            );
         }
         let refused = wishes.iter().any(|wish| wish.declared && wish.granted == Some(false));
         Ok(if refused { End::Findings } else { End::Fine })

@@ -46,8 +46,8 @@ impl Project {
     /// # Errors
     /// When there is nothing, or a folder that is no project.
     pub(super) fn find(path: &Path) -> anyhow::Result<Option<Self>> {
-        let meta = std::fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        if meta.is_dir() { Self::open(path).map(Some) } else { Ok(None) }
+        // What is wrong with a file is said by whoever reads it.
+        if path.is_dir() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
     /// The project in this folder.

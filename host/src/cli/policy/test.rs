@@ -12,6 +12,7 @@ use super::project::Project;
 use super::{junit, load};
 use crate::cli::End;
 use crate::cli::output::{json, line, note};
+use crate::decide::file;
 use crate::decide::plugin::Plugin;
 use crate::decide::sandbox::Limits;
 use crate::telemetry::clean;
@@ -87,7 +88,11 @@ impl Test {
     pub(super) async fn run(self) -> anyhow::Result<End> {
         let (file, folder) = match Project::find(&self.what)? {
             Some(project) => (project.built()?, project.folder().join("cases")),
-            None => (self.what.clone(), self.what.parent().unwrap_or(Path::new("")).join("cases")),
+            None => {
+                // Before its cases are looked for.
+                file::look(&self.what)?;
+                (self.what.clone(), self.what.parent().unwrap_or(Path::new("")).join("cases"))
+            }
         };
         let folder = self.cases.clone().unwrap_or(folder);
         let all = cases::read(&folder)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use serde_json::json as value;
 
 use super::{Assume, Replay, report};
@@ -23,6 +23,7 @@ use crate::replay::backtest::Span;
 use crate::replay::course::{Assumed, Course, Helps, Rulebook};
 use crate::replay::outcome::{Done, NOBODY, Outcome};
 use crate::replay::series::{self, LACKING};
+use crate::replay::unless::Unless;
 use crate::server;
 use crate::telemetry::clean;
 
@@ -43,13 +44,18 @@ pub(super) async fn run(replay: &Replay, url: &str) -> anyhow::Result<End> {
         Labels::new()
     });
     let sandbox = Sandbox::new(None)?;
-    let loaded = server::load(&sandbox, &config.plugins, policies, None).await?;
+    let (loaded, _) = server::load(&sandbox, &config.plugins, policies, None).await?;
     let progress = Progress::of("Asking Prometheus");
     let drop_labels = &config.identity.drop;
     let rebuilt =
         series::rebuild(&prometheus, span, replay.step, drop_labels, &external, |done, of| progress.tell(done, of)).await;
     drop(progress);
     let episodes = rebuilt.context("the alerts of that time cannot be rebuilt")?;
+
+    let expressions = loaded.iter().flat_map(|loaded| loaded.policy.unless.clone()).collect();
+    let unless = Unless::rebuild(&prometheus, span, replay.step, expressions).await.map_err(|(promql, error)| {
+        anyhow!("`unless: {}` cannot be asked of that time: {error}; correct it, or leave it out", clean(&promql, 200))
+    })?;
 
     let assumed = Assumed { helps: helps(replay), takes: replay.takes };
     let rules = Rulebook {
@@ -58,6 +64,7 @@ pub(super) async fn run(replay: &Replay, url: &str) -> anyhow::Result<End> {
         brakes: config.brakes.clone(),
         maintenance: config.maintenance.clone(),
         max_age: config.max_age,
+        unless,
     };
     let course = Course::new(|policies| Decider::new(policies, sandbox, PathBuf::new()), loaded, rules, assumed);
     let (alerts, done) = (episodes.len() as u64, Arc::new(AtomicU64::new(0)));
@@ -136,7 +143,9 @@ fn assumptions(replay: &Replay) -> Vec<String> {
         format!("each action takes {} and succeeds; {helped}", spell_duration(replay.takes)),
         modes.to_owned(),
         "every container that is named is there, and has no labels: what is granted by label only is refused".to_owned(),
-        "brakes.minimum_healthy, brakes.storm_share and `unless` look at the world, and are left out".to_owned(),
+        "brakes.minimum_healthy and brakes.storm_share look at containers, and are left out".to_owned(),
+        "`unless` had a result where this Prometheus still has one, to within one step; what it has forgotten held nothing"
+            .to_owned(),
         "what happened in the series happened without Paramedic, and what it would have changed is not in it".to_owned(),
     ]
 }

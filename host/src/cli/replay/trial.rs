@@ -26,7 +26,7 @@ const FIRST_ORDER: &str = "Each question is the one that was put then, with the 
 pub(super) async fn run(replay: &Replay, file: &Path) -> anyhow::Result<End> {
     let config = config::load(&replay.data.config.config).ok();
     let policy = policy(replay, file)?;
-    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let bytes = crate::decide::file::read(file)?;
     let plugin = Sandbox::new(None)?.load(&file.display().to_string(), &bytes).await?;
     let settings = match (replay.settings, &replay.policy) {
         (Some(Which::File), _) | (None, Some(_)) => Settings::File,
