@@ -363,6 +363,18 @@ async fn a_silence_is_made_once_holds_nothing_of_ours_and_only_our_own_is_ended(
     assert_eq!(outcome.ending, Ending::Succeeded, "{outcome:?}");
     let standing: Vec<Value> = listed(&am.url).await.into_iter().filter(|s| s["status"]["state"] == "active").collect();
     assert!(standing.len() == 1 && standing[0]["id"] == eves, "a person's stays: {standing:?}");
+
+    // A person who makes ours longer, in Alertmanager's own pages, keeps its creator and its comment: it is that person's from then on.
+    desk.act(wanted).await;
+    let mut ours = listed(&am.url).await.into_iter().find(|s| s["status"]["state"] == "active" && s["id"] != eves).unwrap();
+    let id = ours["id"].as_str().unwrap().to_owned();
+    assert_eq!(manager.suppression(&labels, &[]).await.unwrap(), None);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    ours["endsAt"] = json!(Time::now().plus(HOUR * 5).to_string());
+    let answer = reqwest_client().post(format!("{}/api/v2/silences", am.url)).json(&ours).send().await.unwrap();
+    assert_eq!(answer.json::<Value>().await.unwrap()["silenceID"], id.as_str(), "it is the same one");
+    assert!(manager.suppression(&labels, &[]).await.unwrap().is_some(), "it holds now");
+    assert!(desk.authorise(expire(Some(&id))).await.is_none(), "and is not ended");
     assert!(desk.authorise(expire(Some(eves))).await.is_none(), "a person's silence is refused by its id");
 }
 

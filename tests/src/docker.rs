@@ -218,7 +218,7 @@ async fn a_deadline_shorter_than_the_grace_ends_in_timed_out_and_is_looked_up() 
 async fn freezes_lets_go_on_and_signals_and_finds_out_what_took_place() {
     let (patient, begun) = (Patient::run(&[], &["wait"]), Time::now());
     let pause = authorised(DockerVerb::Pause, &patient, None).await;
-    assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Succeeded, &["was paused in", "paused since"]);
+    assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Succeeded, &["was paused in", "paused, started"]);
     assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Failed, &["docker.pause", "paused"]);
     assert_begins(&find_out(&engines(), &pause, begun).await, Ending::Interrupted, "it took place");
     // It is paused, and was so before: that proves nothing for ours.

@@ -99,7 +99,7 @@ async fn standing(eyes: &dyn Eyes, claim: Claim<'_>, about: &Target) -> Result<V
         Err(error) => return Err(unknown(clean(&error.to_string(), 500))),
     };
     let mark = Own::mark(&claim.policy.name, about);
-    Ok(own.into_iter().filter(|own| own.stands && own.comment.starts_with(&mark)).map(|own| own.id).collect())
+    Ok(own.into_iter().filter(|own| own.stands && !own.changed && own.comment.starts_with(&mark)).map(|own| own.id).collect())
 }
 
 fn chosen(standing: Vec<String>, claim: Claim<'_>, about: &Target, id: Option<&str>) -> Result<Vec<String>, No> {
@@ -108,7 +108,7 @@ fn chosen(standing: Vec<String>, claim: Claim<'_>, about: &Target, id: Option<&s
         Some(id) if standing.iter().any(|own| own == id) => Ok(vec![id.to_owned()]),
         Some(id) => {
             let message = format!(
-                "there is no silence {} that policy {} made about {about} and that stands; those of anybody else are never ended",
+                "there is no silence {} that policy {} made about {about} and that stands as it was made; those of anybody else are never ended, nor those that somebody changed",
                 id.escape_debug(),
                 claim.policy.name
             );

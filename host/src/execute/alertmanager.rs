@@ -154,6 +154,9 @@ async fn end_all(eyes: &dyn Eyes, hands: &dyn Hands, incident: &Incident, action
         match own.iter().find(|own| own.id == *id) {
             None => return outcome(Ending::Failed, &format!("silence {id} is not one that this policy made about it; it stays")),
             Some(ended) if !ended.stands => {}
+            Some(changed) if changed.changed => {
+                return outcome(Ending::Failed, &format!("silence {id} was changed by somebody since it was made; it stays"));
+            }
             Some(_) => {
                 if let Err(error) = hands.expire(id).await {
                     return not_done(&format!("silence {id} was not ended"), error);
@@ -252,7 +255,7 @@ mod tests {
         let (begun, long_ago) = (Time(1_000_000), Time(10_000));
         let own = |id: &str, stands, updated| {
             let (id, comment) = (id.to_owned(), String::new());
-            Own { id, comment, stands, updated: Some(updated) }
+            Own { id, comment, stands, updated: Some(updated), changed: false }
         };
         let (stands, over) = (own("a", true, long_ago), own("a", false, long_ago));
         let (ended, another) = (own("a", false, begun.plus(LOOK)), own("c", true, long_ago));

@@ -358,6 +358,8 @@ fn describe(container: &Container) -> String {
             let code = container.exit_code.map(|code| format!(" ({code})")).unwrap_or_default();
             format!("{}{code}{}", container.state, since(container.finished))
         }
+        // Since when it is paused, its description does not tell.
+        "paused" => format!("paused{}", container.started.map(|moment| format!(", started {moment}")).unwrap_or_default()),
         state => format!("{state}{}", since(container.started)),
     };
     if container.error.is_empty() { text } else { format!("{text}: {}", container.error) }

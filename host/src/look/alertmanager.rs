@@ -114,6 +114,9 @@ impl fmt::Display for Hold {
     }
 }
 
+/// How long after its start a silence counts as just made.
+const MADE_WITHIN: Duration = Duration::from_secs(5);
+
 /// A silence that Paramedic made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Own {
@@ -125,6 +128,8 @@ pub struct Own {
     pub stands: bool,
     /// When it was made or ended; an end by its time alone leaves this as it was.
     pub updated: Option<Time>,
+    /// Has somebody changed it since it was made? Then it is that person's as well, and neither ended nor passed over.
+    pub changed: bool,
 }
 
 impl Own {
@@ -182,6 +187,8 @@ struct Silence {
     id: String,
     matchers: Vec<SilenceMatcher>,
     ends_at: String,
+    #[serde(default)]
+    starts_at: String,
     #[serde(default)]
     updated_at: String,
     #[serde(default)]
@@ -265,6 +272,7 @@ impl Alertmanager {
         let own = |s: Silence| Own {
             stands: s.status.state != "expired",
             updated: Time::parse(&s.updated_at),
+            changed: s.was_changed(),
             id: s.id,
             comment: s.comment,
         };
@@ -315,7 +323,7 @@ impl Alertmanager {
         for suppression in listed.iter().filter_map(|a| a.suppressed.as_ref()) {
             for id in &suppression.silenced_by {
                 match silences.iter().find(|s| s.id == *id) {
-                    Some(silence) if silence.created_by == OURSELVES => {}
+                    Some(silence) if silence.is_ours() => {}
                     Some(silence) => return Ok(Some(silence.hold())),
                     // Made between the two questions: somebody's, until it is known whose.
                     None => return Ok(Some(Hold { rule: Rule::Silenced, by: clean(id, 80), why: String::new(), until: None })),
@@ -328,7 +336,7 @@ impl Alertmanager {
     }
 
     fn silenced(&self, silences: &[Silence], labels: &Labels) -> Result<Option<Hold>, LookError> {
-        for silence in silences.iter().filter(|s| s.status.state == "active" && s.created_by != OURSELVES) {
+        for silence in silences.iter().filter(|s| s.status.state == "active" && !s.is_ours()) {
             if silence.covers(labels).map_err(|e| self.endpoint.invalid(e))? {
                 return Ok(Some(silence.hold()));
             }
@@ -354,6 +362,18 @@ impl Alertmanager {
 }
 
 impl Silence {
+    /// Made by Paramedic, and left as it was.
+    fn is_ours(&self) -> bool {
+        self.created_by == OURSELVES && !self.was_changed()
+    }
+
+    /// A person who makes a silence longer in Alertmanager's own pages keeps its creator and its start; only the time of the last change
+    /// tells. An end tells the same way, but what has ended is nobody's any more.
+    fn was_changed(&self) -> bool {
+        let times = Time::parse(&self.starts_at).zip(Time::parse(&self.updated_at));
+        self.status.state != "expired" && times.is_some_and(|(starts, updated)| updated > starts.plus(MADE_WITHIN))
+    }
+
     /// All its matchers fit; a label that is not there counts as an empty one, as Alertmanager has it.
     fn covers(&self, labels: &Labels) -> Result<bool, String> {
         for matcher in &self.matchers {
@@ -401,7 +421,8 @@ mod tests {
             id: "1".to_owned(),
             matchers: matchers.iter().map(of).collect(),
             ends_at: "2030-01-01T00:00:00Z".to_owned(),
-            updated_at: String::new(),
+            starts_at: "2026-01-01T00:00:00Z".to_owned(),
+            updated_at: "2026-01-01T00:00:00Z".to_owned(),
             created_by: "eve\u{1b}[2J".to_owned(),
             comment: "work\non it".to_owned(),
             status: SilenceStatus { state: "active".to_owned() },
@@ -426,6 +447,20 @@ mod tests {
         }
         // What cannot be understood is not taken for "no silence".
         silence(&[("job", "(", true, true)]).covers(&alert).unwrap_err();
+    }
+
+    #[test]
+    fn ours_is_what_we_made_and_nobody_changed() {
+        let of = |by: &str, updated_at: &str, state: &str| {
+            let status = SilenceStatus { state: state.to_owned() };
+            Silence { created_by: by.to_owned(), updated_at: updated_at.to_owned(), status, ..silence(&[]) }
+        };
+        let (made, later) = ("2026-01-01T00:00:00.2Z", "2026-01-01T00:10:00Z");
+        assert!(of(OURSELVES, made, "active").is_ours());
+        assert!(!of(OURSELVES, later, "active").is_ours(), "a person made it longer");
+        assert!(!of("eve", made, "active").is_ours());
+        assert!(!of(OURSELVES, later, "expired").was_changed(), "an end is no change");
+        assert!(of(OURSELVES, "", "active").is_ours(), "an Alertmanager that does not tell");
     }
 
     #[test]

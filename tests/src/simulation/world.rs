@@ -715,7 +715,7 @@ impl Hands for World {
             let id = {
                 let mut state = self.lock();
                 let id = format!("silence-{}", state.silences.len());
-                let own = Own { id: id.clone(), comment: comment.clone(), stands: true, updated: None };
+                let own = Own { id: id.clone(), comment: comment.clone(), stands: true, updated: None, changed: false };
                 state.silences.push(Quiet { own, from, until: from.plus(silence.length), ended: None });
                 id
             };
