@@ -2,7 +2,7 @@
 # whatever else they need (see stack/setup.sh); they ask for root through sudo where they must.
 
 .DEFAULT_GOAL := help
-.PHONY: test-cases help build plugins plugins-rust plugins-python plugins-js test-sdks images up demo demo-down test soak broken bench fmt lint deny
+.PHONY: test-cases help build plugins plugins-rust plugins-python plugins-js conformance test-sdks images up demo demo-down test soak broken bench fmt lint deny
 
 # Every package under plugins/ but the SDKs is a plugin.
 PLUGINS := $(filter-out sdk-%,$(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml)))
@@ -43,6 +43,15 @@ target/plugins/$(1).wasm: $$(wildcard plugins/$(1)/src/*) $$(JS_SDK) wit/policy.
 endef
 $(foreach p,$(patsubst plugins/%/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)),$(eval $(call python-plugin,$(p))))
 $(foreach p,$(patsubst plugins/%/package.json,%,$(filter-out plugins/sdk-%,$(wildcard plugins/*/package.json))),$(eval $(call js-plugin,$(p))))
+
+conformance: target/conformance/conformance-python.wasm target/conformance/conformance-js.wasm ## build the plugins that hold the SDKs to the contract
+
+target/conformance/conformance-python.wasm: $(wildcard tests/conformance/python/src/*) $(PYTHON_SDK) wit/policy.wit
+	@stack/setup.sh python-tools
+	stack/build-plugin.sh python tests/conformance/python $@
+target/conformance/conformance-js.wasm: $(wildcard tests/conformance/js/src/*) tests/conformance/js/package.json $(JS_SDK) wit/policy.wit
+	@stack/setup.sh js-tools
+	stack/build-plugin.sh js tests/conformance/js $@
 
 test-sdks: ## the tests of the Python and JavaScript SDKs and plugins; no wasm needed
 	@stack/setup.sh js-tools
@@ -95,7 +104,7 @@ lint: ## format, clippy and docs, with warnings denied
 	@stack/setup.sh tools wasm components
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked $(WASM) -- -D warnings
+	cargo clippy --locked $(WASM) -p conformance-rust -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
 
 deny: ## licences, sources and known flaws of all dependencies

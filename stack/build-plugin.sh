@@ -3,7 +3,7 @@
 # Its tools are there already (stack/setup.sh python-tools|js-tools). A new project builds itself: paramedic policy build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-language=$1 folder=$2 target=$3 name=$(basename "$2")
+language=$1 folder=$2 target=$3 name=$(basename "$3" .wasm)
 mkdir -p "$(dirname "$target")"
 case $language in
     python)

@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alert::matchers::Matcher;
+
 /// A word of a name: what Docker allows for containers (`[a-zA-Z0-9][a-zA-Z0-9_.-]*`), at most 255 characters.
 fn is_name(text: &str) -> bool {
     text.len() <= 255
@@ -533,9 +535,13 @@ impl Action {
     }
 }
 
+/// As Alertmanager writes it: a quote inside a value never looks like its end.
 impl fmt::Display for ProposedMatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}\"{}\"", self.name, self.op, self.value)
+        match Matcher::of(self.name.clone(), &self.op, self.value.clone()) {
+            Ok(matcher) => matcher.fmt(f),
+            Err(_) => write!(f, "{:?} {:?} {:?}", self.name, self.op, self.value),
+        }
     }
 }
 
@@ -560,7 +566,7 @@ impl fmt::Display for Action {
             Self::Silence { about, matchers, millis, .. } => {
                 let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
                 let long = crate::clock::print_duration(std::time::Duration::from_millis(*millis));
-                write!(f, "{} of {{{}}} for {long} about {about}", self.kind(), matchers.join(",").escape_debug())
+                write!(f, "{} of {{{}}} for {long} about {about}", self.kind(), matchers.join(","))
             }
             Self::ExpireSilence { about, ids } if ids.is_empty() => write!(f, "{} of nothing about {about}", self.kind()),
             Self::ExpireSilence { about, ids } => write!(f, "{} {} about {about}", self.kind(), ids.join(", ").escape_debug()),

@@ -10,6 +10,7 @@ mod approval;
 mod away;
 mod brakes;
 mod healthy;
+mod ours;
 mod people;
 mod playbook;
 pub mod storm;
@@ -22,21 +23,18 @@ use std::time::Duration;
 use approval::Consent;
 use brakes::Full;
 
-use crate::action::{Action, DockerVerb, Ending, Kind, Proposal, Signal, Target};
+use crate::action::{Action, DockerVerb, Kind, Proposal, Signal, Target};
 use crate::alert::IncidentId;
 use crate::clock::{Time, print_duration};
 use crate::hold::Holds;
-use crate::incident::{Attempt, Event, Incident, Progress, Rule};
+use crate::incident::{Event, Incident, Rule};
 use crate::journal::{Append, Appended, Journal, JournalError, Spend};
 use crate::look::Eyes;
 use crate::look::docker::Container;
 use crate::policy::brakes::{Brakes, target_key};
 use crate::policy::maintenance::Window;
-use crate::policy::{OnDeliberateStop, Policy, WhenUnsure};
+use crate::policy::{Policy, WhenUnsure};
 use crate::telemetry::clean;
-
-/// How soon after our own action a container's new state still counts as our doing.
-const OURS: Duration = Duration::from_secs(15);
 
 /// How long to wait before looking again when a hold names no moment of its own.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -161,7 +159,7 @@ impl Authoriser {
         if consent == Consent::Missing {
             return self.ask_a_person(journal, claim, proposals).await;
         }
-        let checked = match self.check_with(claim, consent, proposals).await {
+        let checked = match self.check_with(Some(journal), claim, consent, proposals).await {
             Ok(checked) => checked,
             Err(stop) => return write_stop(journal, claim.incident, stop).await,
         };
@@ -243,7 +241,7 @@ impl Authoriser {
         if let Some(stop) = self.before_looking(journal, claim).await? {
             return Ok(Err(stop));
         }
-        let checked = match self.check_with(claim, Consent::Missing, proposals).await {
+        let checked = match self.check_with(Some(journal), claim, Consent::Missing, proposals).await {
             Ok(checked) => checked,
             Err(stop) => return Ok(Err(stop)),
         };
@@ -284,15 +282,22 @@ impl Authoriser {
         })
     }
 
-    /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing.
+    /// Everything but the brakes and a person: would it be allowed, as far as looking tells? Writes nothing, and asks no journal: a pause
+    /// that another incident made is taken for a person's.
     ///
     /// # Errors
     /// The refusal or the hold.
     pub async fn check(&self, claim: Claim<'_>, proposals: &[Proposal]) -> Result<Vec<Action>, Stop> {
-        self.check_with(claim, Consent::Missing, proposals).await.map(actions_of)
+        self.check_with(None, claim, Consent::Missing, proposals).await.map(actions_of)
     }
 
-    async fn check_with(&self, claim: Claim<'_>, consent: Consent<'_>, proposals: &[Proposal]) -> Result<Vec<Checked>, Stop> {
+    async fn check_with(
+        &self,
+        journal: Option<&Journal>,
+        claim: Claim<'_>,
+        consent: Consent<'_>,
+        proposals: &[Proposal],
+    ) -> Result<Vec<Checked>, Stop> {
         // What the brakes never allow would be held for ever.
         if let Some((rule, message)) = brakes::never(claim.policy, &self.brakes, proposals) {
             return Err(Stop::Refused { proposal: Box::new(proposals[0].clone()), rule, message });
@@ -304,7 +309,7 @@ impl Authoriser {
         if let Consent::Yes(digest) = consent {
             approval::is_of(claim, digest, &checked, &proposals[0])?;
         }
-        self.may_now(claim, &checked).await?;
+        self.may_now(journal, claim, &checked).await?;
         Ok(checked)
     }
 
@@ -394,13 +399,13 @@ impl Authoriser {
     }
 
     /// May it be done now? Cheap questions first.
-    async fn may_now(&self, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
+    async fn may_now(&self, journal: Option<&Journal>, claim: Claim<'_>, wanted: &[Checked]) -> Result<(), Stop> {
         self.left_alone(claim)?;
         self.too_old(claim)?;
         // What touches nothing is not done against anybody who stopped or started the target.
         let touched = wanted.iter().filter(|checked| checked.action.touches());
         for container in touched.filter_map(|checked| checked.container.as_ref()) {
-            self.deliberately_stopped(claim, container).await?;
+            self.deliberately_stopped(journal, claim, container).await?;
             recently_started(claim, container)?;
         }
         self.unless(claim).await?;
@@ -427,25 +432,6 @@ impl Authoriser {
             claim.incident.id,
         );
         Err(Stop::held(Rule::TooOld, message))
-    }
-
-    async fn deliberately_stopped(&self, claim: Claim<'_>, container: &Container) -> Result<(), Stop> {
-        let ours = match container.state.as_str() {
-            "paused" => paused_by(claim.incident, container),
-            _ => container.finished.is_some_and(|at| is_ours(claim.incident, &container.target, at)),
-        };
-        if claim.policy.on_deliberate_stop == OnDeliberateStop::Heal || ours {
-            return Ok(());
-        }
-        match self.eyes.deliberately_stopped(container).await {
-            Ok(None) => Ok(()),
-            Ok(Some(evidence)) => {
-                let message =
-                    format!("{} was stopped on purpose: {evidence} (on_deliberate_stop: heal would heal it)", container.target);
-                Err(Stop::held(Rule::DeliberateStop, message))
-            }
-            Err(error) => unsure(claim.policy, &format!("whether {} was stopped on purpose", container.target), &error),
-        }
     }
 
     async fn silenced(&self, claim: Claim<'_>) -> Result<(), Stop> {
@@ -511,26 +497,9 @@ fn recently_started(claim: Claim<'_>, container: &Container) -> Result<(), Stop>
     let running = container.state == "running" && container.restart_count == 0;
     let settles = started.plus(claim.policy.verify.within);
     let settled = Time::now() >= settles;
-    if !running || settled || started <= incident.alert.starts_at || is_ours(incident, &container.target, started) {
+    if !running || settled || started <= incident.alert.starts_at || ours::is_ours(incident, &container.target, started) {
         return Ok(());
     }
     let message = format!("{} was started at {started}, after the alert began: waiting whether that helped", container.target);
     Err(Stop::Held { rule: Rule::RecentlyStarted, message, until: Some(settles) })
-}
-
-/// Was a pause the last thing that this incident did to the container? The engine does not remember when one was made.
-fn paused_by(incident: &Incident, container: &Container) -> bool {
-    let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
-    let done = intents.filter(|intent| matches!(&intent.progress, Progress::Ended(outcome) if outcome.ending != Ending::Failed));
-    let mut last = done.filter_map(|intent| match &intent.action {
-        Action::Docker { verb, container: id, started_at, .. } if *id == container.id => Some((*verb, started_at)),
-        _ => None,
-    });
-    last.next_back() == Some((DockerVerb::Pause, &container.started_at))
-}
-
-/// Did that happen to the target while an attempt of this incident was at work on it?
-fn is_ours(incident: &Incident, target: &Target, at: Time) -> bool {
-    let worked = |attempt: &&Attempt| attempt.intents.iter().any(|intent| intent.action.target() == target);
-    incident.attempts.iter().filter(worked).any(|attempt| at >= attempt.started_at && at <= attempt.ended_at.plus(OURS))
 }

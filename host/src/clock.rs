@@ -102,7 +102,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return Err(bad()),
         };
         rest = &rest[unit..];
-        total += Duration::from_millis(number.checked_mul(millis).ok_or_else(bad)?);
+        let part = number.checked_mul(millis).map(Duration::from_millis);
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
     }
     Ok(total)
 }

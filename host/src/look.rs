@@ -26,7 +26,7 @@ use crate::clock::Time;
 use crate::incident::lookup::{LookupError, Sample};
 use crate::incident::{Diagnostics, Rule};
 use alertmanager::{Hold, Own};
-use docker::{Container, Engines, LookError};
+use docker::{Container, Engines, Freeze, LookError};
 use sight::Sources;
 
 /// What is looked at before something is done, while it is done, and after a crash.
@@ -53,6 +53,11 @@ pub trait Eyes: fmt::Debug + Send + Sync {
 
     /// How one can tell that a person stopped this container; `None` if it runs or ended on its own.
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>>;
+
+    /// When this container was last paused or let go on since its last start; `None` when the engine does not remember that.
+    fn last_freeze<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Result<Option<Freeze>, LookError>> {
+        std::future::ready(Ok(None)).boxed()
+    }
 
     /// What an action about this container may destroy, as far as it can be had within a few seconds.
     fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics>;
@@ -132,6 +137,10 @@ impl Eyes for World {
 
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         self.engines.deliberately_stopped(container).boxed()
+    }
+
+    fn last_freeze<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<Freeze>, LookError>> {
+        self.engines.last_freeze(container).boxed()
     }
 
     fn diagnostics<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Diagnostics> {

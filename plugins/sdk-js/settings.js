@@ -45,18 +45,19 @@ function readText(schema, value, at) {
 
 function readObject(schema, value, at) {
   const properties = schema.properties ?? {};
-  const read = {};
+  // A map, since an operator's key may be called `__proto__`, which assigning would lose, or `constructor`, which every object has.
+  const read = new Map();
   for (const key of Object.keys(value)) {
-    if (Object.hasOwn(properties, key)) read[key] = readSettings(properties[key], value[key], `${at}.${key}`);
+    if (Object.hasOwn(properties, key)) read.set(key, readSettings(properties[key], value[key], `${at}.${key}`));
     else if (schema.additionalProperties === false) {
       fail(at, `has no key \`${key}\`; there are: ${Object.keys(properties).join(", ") || "none at all"}`);
-    } else read[key] = value[key];
+    } else read.set(key, value[key]);
   }
   for (const [key, property] of Object.entries(properties)) {
-    if (!(key in read) && "default" in property) read[key] = structured(property.default);
+    if (!read.has(key) && "default" in property) read.set(key, readSettings(property, structured(property.default), `${at}.${key}`));
   }
-  for (const key of schema.required ?? []) if (!(key in read)) fail(at, `needs the key \`${key}\``);
-  return read;
+  for (const key of schema.required ?? []) if (!read.has(key)) fail(at, `needs the key \`${key}\``);
+  return Object.fromEntries(read);
 }
 
 const structured = (value) => JSON.parse(JSON.stringify(value));

@@ -1,9 +1,13 @@
 """Between the contract and the plain data: what componentize-py makes a component of. Authors write `plugin.py` and never see this."""
 
+import io
 import json
+import linecache
+import re
+import sys
 import traceback
 from datetime import timedelta
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import plugin as _author  # noqa: F401  the policy, which registers itself
 from componentize_py_types import Err
@@ -22,7 +26,7 @@ if len(registered) != 1:
 PLUGIN = registered[0]
 # Described while it is built: settings that have no schema are an error of the build.
 SCHEMA = json.dumps(settings.schema(PLUGIN.settings))
-MAX_U32, MAX_U64 = 2**32 - 1, 2**64 - 1
+MAX_U32 = 2**32 - 1
 
 
 class Lifecycle(exports.Lifecycle):
@@ -37,7 +41,9 @@ class Lifecycle(exports.Lifecycle):
             if PLUGIN.check is not None:
                 PLUGIN.check(parsed)
         except ValueError as error:
-            raise Err(str(error)) from None
+            raise Err(plain(str(error))) from None
+        except Exception as error:
+            raise failed(error) from None
 
 
 class Handler(exports.Handler):
@@ -47,15 +53,19 @@ class Handler(exports.Handler):
             parsed = settings.parse(PLUGIN.settings, json.loads(incident.settings()))
             return hand_over(PLUGIN.decide(told(), parsed))
         except settings.SettingsError as error:
-            raise Err(f"the policy's settings do not fit this plugin: {error}") from None
+            raise Err(plain(f"the policy's settings do not fit this plugin: {error}")) from None
         except lookup.LookupFailed as error:
-            raise Err(f"{error.case}: {error}" if error.case != "other" else str(error)) from None
+            raise Err(plain(str(error) if error.case == "other" else f"{error.case.replace('-', ' ')}: {error}")) from None
         except sdk.CannotDecide as error:
-            raise Err(str(error)) from None
+            raise Err(plain(str(error))) from None
         except Exception as error:
-            # A trap would say nothing but `unreachable`; this says where.
-            sdk.log.error("".join(traceback.format_exception(error)[-3:])[-900:])
-            raise Err(f"the plugin failed: {type(error).__name__}: {error}") from None
+            raise failed(error) from None
+
+
+def failed(error: Exception) -> Err:
+    """A bug of the plugin. A trap would say nothing but `unreachable`; this says what and, in the log, where."""
+    sdk.log.error("".join(traceback.format_exception(error)[-3:])[-900:])
+    return Err(plain(f"the plugin failed: {type(error).__name__}: {error}"))
 
 
 class Paramedic:
@@ -63,27 +73,41 @@ class Paramedic:
 
     @staticmethod
     def find(host: str, labels: Dict[str, str]) -> List[sdk.Container]:
-        return [container(c) for c in ask(containers.find, host, list(labels.items()))]
+        pairs = [(plain(name), plain(value)) for name, value in sorted(labels.items())]
+        return [container(c) for c in ask(containers.find, plain(host), pairs)]
 
     @staticmethod
     def inspect(target: str) -> sdk.Container:
-        return container(ask(containers.inspect, target))
+        return container(ask(containers.inspect, plain(target)))
 
     @staticmethod
     def log_tail(target: str, lines: int) -> List[str]:
-        return ask(containers.log_tail, target, clamp(lines, MAX_U32))
+        return ask(containers.log_tail, plain(target), clamp(lines, MAX_U32))
 
     @staticmethod
     def query(promql: str) -> List[sdk.Sample]:
-        return [sdk.Sample(s.value, dict(s.labels), sdk.Time(s.at)) for s in ask(metrics.query, promql)]
+        return [sdk.Sample(s.value, dict(s.labels), sdk.Time(s.at)) for s in ask(metrics.query, plain(promql))]
 
     @staticmethod
     def of_target(target: str, within: timedelta) -> List[sdk.PastIncident]:
-        return [past(p) for p in ask(history.of_target, target, milliseconds(within))]
+        return [past(p) for p in ask(history.of_target, plain(target), milliseconds(within))]
 
     @staticmethod
     def log(level: str, message: str) -> None:
         journal.log(journal.Level[level.upper()], plain(message))
+
+
+class Printed(io.TextIOBase):
+    """Where `print` goes: there is no standard output in the sandbox, and writing to it would be a crash."""
+
+    def __init__(self, level: str) -> None:
+        self._level, self._line = level, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            Paramedic.log(self._level, line)
+        return len(text)
 
 
 FAILURES = {
@@ -142,7 +166,7 @@ def hand_over(decision: Any) -> types.Decision:
     if decision.word == "act":
         return types.Decision_Act(types.Act(reason, [propose(p) for p in decision.proposals]))
     if decision.word == "wait":
-        return types.Decision_Wait(types.Wait(reason, min(milliseconds(decision.duration), MAX_U64)))
+        return types.Decision_Wait(types.Wait(reason, milliseconds(decision.duration)))
     cases = {"pass": types.Decision_Pass, "ignore": types.Decision_Ignore, "escalate": types.Decision_Escalate}
     return cases[decision.word](reason)
 
@@ -154,17 +178,18 @@ def propose(p: sdk.Proposal) -> types.Proposal:
     if p.kind == kind.DOCKER_STOP:
         return docker.stop(about, clamp(o["grace_seconds"], MAX_U32))
     if p.kind == kind.DOCKER_KILL:
-        return docker.kill(about, o["signal"])
+        return docker.kill(about, maybe(o["signal"]))
     if p.kind == kind.ANSIBLE_PLAYBOOK:
-        variables = [(name, json.dumps(value)) for name, value in o["variables"].items()]
-        return ansible.playbook(o["name"], about, ansible.RunOptions(o["host"], variables, o["tags"], o["check"], []))
+        variables = [(plain(name), written(value)) for name, value in sorted(o["variables"].items())]
+        options = ansible.RunOptions(maybe(o["host"]), variables, [plain(tag) for tag in o["tags"]], bool(o["check"]), [])
+        return ansible.playbook(plain(o["name"]), about, options)
     if p.kind == kind.SILENCE:
-        matchers = [alertmanager.Matcher(m.name, m.op, plain(m.value)) for m in o["matchers"]]
+        matchers = [alertmanager.Matcher(plain(m.name), plain(m.op), plain(m.value)) for m in o["matchers"]]
         return alertmanager.silence(about, matchers, milliseconds(o["duration"]), plain(o["comment"]))
     if p.kind == kind.EXPIRE_SILENCE:
-        return alertmanager.expire(about, o["id"])
+        return alertmanager.expire(about, maybe(o["id"]))
     if p.kind == kind.NOTIFY:
-        return notify.send(about, o["channel"], plain(o["text"]))
+        return notify.send(about, plain(o["channel"]), plain(o["text"]))
     simple = {kind.DOCKER_START: docker.start, kind.DOCKER_PAUSE: docker.pause, kind.DOCKER_UNPAUSE: docker.unpause}
     if p.kind not in simple:
         raise sdk.CannotDecide(f"the plugin proposes {p.kind}, which this SDK cannot express")
@@ -175,6 +200,23 @@ def clamp(number: Any, most: int) -> Any:
     return None if number is None else min(max(int(number), 0), most)
 
 
+def written(value: Any) -> str:
+    return plain(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+
+
+def maybe(text: Optional[str]) -> Optional[str]:
+    return None if text is None else plain(text)
+
+
 def plain(text: str) -> str:
-    # Half of a surrogate pair, which JSON can smuggle into settings, is no text.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Text that can be handed over. What is none would be a crash; half of a surrogate pair is a character nobody knows."""
+    if not isinstance(text, str):
+        raise TypeError(f"the plugin hands over {text!r} where text belongs")
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+# Whoever tells of an exception (traceback, logging, warnings) reads the sources, and here are no files: even asking is a crash.
+linecache.checkcache = lambda filename=None: None
+linecache.updatecache = lambda filename, module_globals=None: []
+# At the very end: while it is built, before it is asked anything, there is nobody to tell.
+sys.stdout, sys.stderr = Printed("info"), Printed("error")

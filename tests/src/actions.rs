@@ -157,6 +157,89 @@ async fn what_is_granted_is_allowed_and_its_twin_is_refused_with_what_would_chan
     assert!(rule == Rule::NotGranted && message.contains("check_only"), "{message}");
 }
 
+#[tokio::test]
+async fn what_only_looks_like_what_is_granted_is_refused() {
+    let grants = json!({
+        "docker": {"kill": {"SIGHUP": ["local/web"]}},
+        "ansible": [{"playbook": "fix.yml", "hosts": ["web1"], "tags": ["safe"], "vars": ["port"]}],
+        "alertmanager": {"silence": [{"match": ["alertname=\"Down\"", "job=~\"web.*\""], "longest": "1h"}]},
+        "notify": ["oncall"],
+    });
+    let of = |name: &str, op: &str, value: &str| (name.to_owned(), op.to_owned(), value.to_owned());
+    let (down, web) = (of("alertname", "=", "Down"), of("job", "=~", "web.*"));
+    let quiet = |matchers: &[(String, String, String)], long: Duration| {
+        silence(&matchers.iter().map(|(n, o, v)| (n.as_str(), o.as_str(), v.as_str())).collect::<Vec<_>>(), long)
+    };
+    check(grants.clone(), quiet(&[down.clone(), web.clone()], HOUR)).await.unwrap();
+    // Wider, negated, or only alike.
+    for matchers in [
+        vec![down.clone()],
+        vec![down.clone(), of("job", "=~", ".*")],
+        vec![down.clone(), of("job", "=~", "web.*|.*")],
+        vec![down.clone(), of("job", "=", "web.*")],
+        vec![down.clone(), of("job", "!~", "web.*")],
+        vec![of("alertname", "!=", "Down"), web.clone()],
+        vec![of("alertname", "=", ""), web.clone()],
+        vec![of("alertname", "=", "Down "), web.clone()],
+        vec![of("alertname", "=", "D\u{43e}wn"), web.clone()],
+        vec![of("alertname", "=", "Down\",job=~\"web.*"), web.clone()],
+        vec![of("Alertname", "=", "Down"), web.clone()],
+        vec![of("alertname\u{200b}", "=", "Down"), web.clone()],
+    ] {
+        let (rule, message) = check(grants.clone(), quiet(&matchers, HOUR)).await.unwrap_err();
+        assert_eq!(rule, Rule::NotGranted, "{matchers:?}: {message}");
+        assert!(!message.contains(['\u{200b}', '\u{1b}']), "{message}");
+    }
+    for matchers in [vec![of("", "=", "Down"), web.clone()], vec![down.clone(), web.clone(), of("a", "=~", "x)|(.*")]] {
+        assert_eq!(check(grants.clone(), quiet(&matchers, HOUR)).await.unwrap_err().0, Rule::InvalidProposal, "{matchers:?}");
+    }
+    for long in [HOUR + Duration::from_millis(1), Duration::from_millis(u64::MAX)] {
+        let (rule, message) = check(grants.clone(), quiet(&[down.clone(), web.clone()], long)).await.unwrap_err();
+        assert!(rule == Rule::NotGranted && message.contains("longest"), "{message}");
+    }
+    // A quote inside a value is not shown as its end.
+    let action = check(grants.clone(), quiet(&[down, web, of("a", "=", "x\",b=\"y")], HOUR)).await.unwrap();
+    assert!(action.to_string().contains(r#"{alertname="Down",job=~"web.*",a="x\",b=\"y"}"#), "{action}");
+
+    for channel in ["\u{43e}ncall", "oncall\u{200b}", "oncall ", "Oncall", "oncall\n", "../oncall", "*", "", "\u{202e}llacno"] {
+        let (rule, message) = check(grants.clone(), say(channel, "look")).await.unwrap_err();
+        assert!(rule == Rule::NotGranted && message.is_ascii(), "{message}");
+    }
+    for text in ["", " \t\n", "\u{200b}\u{feff}", "\u{1b}[2J\u{7}"] {
+        assert_eq!(check(grants.clone(), say("oncall", text)).await.unwrap_err().0, Rule::InvalidProposal, "{text:?}");
+    }
+    // Mentions and links are the receiver's business; what would move a terminal's cursor is nobody's.
+    let text = "<!channel> @everyone see http://example.com \u{1b}]8;;x\u{7}y\u{202e}";
+    let Ok(Action::Notify { text: said, .. }) = check(grants.clone(), say("oncall", text)).await else { panic!("it is granted") };
+    assert!(
+        said.starts_with("<!channel> @everyone see http://example.com ") && !said.contains(['\u{1b}', '\u{7}', '\u{202e}']),
+        "{said}"
+    );
+
+    let with_host = |host: &str| {
+        let Proposal::Playbook { name, about, variables, tags, check, .. } = playbook(&["safe"], false) else { panic!() };
+        Proposal::Playbook { name, about, host: Some(host.to_owned()), variables, tags, check }
+    };
+    for host in ["web1,web2", "web1:web2", "web*", "!web1", "@/etc/hosts", "--check", "-i", "~web.*", "web1 ", "", "w\u{435}b1"] {
+        let (rule, message) = check(grants.clone(), with_host(host)).await.unwrap_err();
+        assert_eq!(rule, Rule::UnknownInventoryHost, "{host}: {message}");
+    }
+    for host in ["all", "ungrouped", "WEB1", "web1."] {
+        assert_eq!(check(grants.clone(), with_host(host)).await.unwrap_err().0, Rule::NotGranted, "{host}");
+    }
+    for tag in ["safe,unsafe", "safe:x", "!safe", "@safe", "-safe", "--tags", "safe ", "", "s\u{430}fe", "safe\n", "*"] {
+        let (rule, message) = check(grants.clone(), playbook(&[tag], false)).await.unwrap_err();
+        assert!(rule == Rule::InvalidProposal && !message.contains('\n'), "{tag}: {message}");
+    }
+    for tag in ["all", "always", "never", "tagged", "untagged", "Safe"] {
+        assert_eq!(check(grants.clone(), playbook(&["safe", tag], false)).await.unwrap_err().0, Rule::NotGranted, "{tag}");
+    }
+    for signal in ["sighup", "SIGSIGHUP", "1", "SIGHUP ", "HUP,KILL", "", "SIGRTMIN", "SIG\u{41d}UP"] {
+        let (rule, message) = check(grants.clone(), docker(DockerVerb::Kill, Some(signal))).await.unwrap_err();
+        assert_eq!(rule, Rule::InvalidProposal, "{signal}: {message}");
+    }
+}
+
 /// A real Alertmanager, a journal, and hands for both.
 struct Desk {
     journal: Journal,

@@ -26,6 +26,8 @@ fn build() -> PathBuf {
             "-p",
             "rules",
             "-p",
+            "conformance-rust",
+            "-p",
             "guests",
             "-p",
             "guest-files",

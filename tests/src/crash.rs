@@ -26,7 +26,7 @@ pub(crate) fn serve(config: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-async fn until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(seconds), "within {seconds} s there was no sign of: {what}");
@@ -34,7 +34,7 @@ async fn until(what: &str, seconds: u64, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn story(data: &Path) -> String {
+pub(crate) fn story(data: &Path) -> String {
     let Ok(reader) = Reader::open(data) else { return String::new() };
     let Some(id) = reader.list(false, 1).unwrap().pop() else { return String::new() };
     let entries = reader.read(&id, 0, usize::MAX).unwrap();

@@ -221,12 +221,26 @@ async fn freezes_lets_go_on_and_signals_and_finds_out_what_took_place() {
     assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Succeeded, &["was paused in", "paused since"]);
     assert_says(&carry(&engines(), &pause, DEADLINE).await, Ending::Failed, &["docker.pause", "paused"]);
     assert_begins(&find_out(&engines(), &pause, begun).await, Ending::Interrupted, "it took place");
+    // It is paused, and was so before: that proves nothing for ours.
+    let later = Time::now().plus(Duration::from_secs(60));
+    let before = "it did not take place: it had been paused before";
+    assert_begins(&find_out(&engines(), &pause, later).await, Ending::Interrupted, before);
     let unpause = authorised(DockerVerb::Unpause, &patient, None).await;
     let (long_ago, no) = (begun.minus(Duration::from_secs(60)), "it did not take place");
-    assert_begins(&find_out(&engines(), &unpause, long_ago).await, Ending::Interrupted, no);
+    let soon = Time::now().plus(Duration::from_secs(3));
+    assert_begins(&find_out(&engines(), &unpause, soon).await, Ending::Interrupted, no);
+    let again = "it cannot be told: it was paused at";
+    assert_begins(&find_out(&engines(), &unpause, long_ago).await, Ending::Interrupted, again);
     assert_says(&carry(&engines(), &unpause, DEADLINE).await, Ending::Succeeded, &["was let go on in", "running since"]);
     assert_begins(&find_out(&engines(), &unpause, begun).await, Ending::Interrupted, "it took place");
+    let before = "it did not take place: it had been let go on before";
+    assert_begins(&find_out(&engines(), &unpause, later).await, Ending::Interrupted, before);
+    assert_begins(&find_out(&engines(), &pause, begun).await, Ending::Interrupted, "it cannot be told: it was let go on at");
     assert_says(&carry(&engines(), &unpause, DEADLINE).await, Ending::Failed, &["docker.unpause", "not paused"]);
+    // One that was never paused runs, whoever wanted it to.
+    let untouched = Patient::run(&[], &["wait"]);
+    let unpause = authorised(DockerVerb::Unpause, &untouched, None).await;
+    assert_begins(&find_out(&engines(), &unpause, begun).await, Ending::Interrupted, "it cannot be told: the engine does not");
     let with = |name: &str, action: &Action| match action.clone() {
         Action::Docker { verb, target, container, started_at, grace_seconds, .. } => {
             let signal = Some(name.parse().unwrap());

@@ -77,8 +77,10 @@ impl Setup {
         for plugin in ["restart-container", "run-playbook"] {
             std::fs::write(folder.join("plugins").join(format!("{plugin}.wasm")), component(plugin)).unwrap();
         }
-        if self.policy.contains("plugin: looks.wasm") {
-            std::fs::write(folder.join("plugins/looks.wasm"), component("looks")).unwrap();
+        for plugin in ["looks", "rules"] {
+            if self.policy.contains(&format!("plugin: {plugin}.wasm")) {
+                std::fs::write(folder.join("plugins").join(format!("{plugin}.wasm")), component(plugin)).unwrap();
+            }
         }
         std::fs::write(folder.join("policies/10-heal.yaml"), &self.policy).unwrap();
         for (name, text) in &self.playbooks {

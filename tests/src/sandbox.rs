@@ -1,6 +1,7 @@
 //! The sandbox against real components: what a plugin is told arrives, what it answers comes back, and whatever it does wrong
 //! ends as one failed decision while everybody else goes on.
 
+mod bombs;
 mod contract;
 pub(crate) mod load;
 mod looking;

@@ -7,18 +7,21 @@
 //! `SCHEDULES=n` says how many plans (2,000 if nothing is said; 100,000 in `make test`), `SEED=n` which ones.
 
 mod brakes;
+mod families;
 mod plan;
 mod process;
 mod rules;
 pub(crate) mod store;
 mod world;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use plan::{Cure, Firing, Plan, Rung, plans};
+use plan::{Cure, Deed, Firing, Plan, Rung, Trouble, plans};
 use process::Record;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -49,6 +52,7 @@ fn no_schedule_breaks_an_invariant() {
     let seed = setting("SEED", 20_261_124);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let (acted, healed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let happened: Mutex<BTreeMap<String, u64>> = Mutex::default();
     let work = |thread: u64| -> Option<Box<TestError<Plan>>> {
         let share = u32::try_from(schedules.div_ceil(threads)).unwrap();
         let config = Config { cases: share, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
@@ -60,6 +64,9 @@ fn no_schedule_breaks_an_invariant() {
             let record = process::run(&plan);
             acted.fetch_add(record.world.effects().len() as u64, Ordering::Relaxed);
             healed.fetch_add(u64::from(told_healed(&record)), Ordering::Relaxed);
+            for what in families::happened(&record) {
+                *happened.lock().unwrap().entry(what).or_default() += 1;
+            }
             let broken = rules::broken(&record);
             prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
             Ok(())
@@ -75,8 +82,12 @@ fn no_schedule_breaks_an_invariant() {
         panic!("SEED={seed}: {why}\nby this plan:\n{plan:#?}\n{}", told(&record));
     }
     let (acted, healed) = (acted.into_inner(), healed.into_inner());
+    let happened = happened.into_inner().unwrap();
+    println!("simulation: {happened:?}");
     println!("simulation: {schedules} schedules, {acted} actions, {healed} with a healed incident, none broke an invariant");
     assert!(acted > schedules / 2 && healed > schedules / 10, "too little happened in them to prove anything");
+    let missing: Vec<_> = families::all_that_happens().filter(|what| !happened.contains_key(what)).collect();
+    assert!(missing.is_empty() || schedules < 1_000, "never happened, so nothing is proved of it: {missing:?}");
 }
 
 fn told_healed(record: &Record) -> bool {
@@ -105,6 +116,7 @@ fn crash_loop(cure: Cure, again: u16) -> Plan {
         approve: false,
         two_policies: false,
         storms: false,
+        forgets: false,
         crash_loop: true,
         window: 1_800,
         length: 3_600,
@@ -125,5 +137,39 @@ fn a_crash_loop_under_three_names_is_five_actions_and_one_call_in_an_hour() {
         let calls = disk.entries.iter().filter(|entry| matches!(entry.event, Event::Escalated { .. })).count();
         drop(disk);
         assert_eq!((record.world.effects().len(), calls), (actions, 1), "{}", told(&record));
+    }
+}
+
+/// One alert about one container, in a calm world, of which this goes wrong.
+fn calm(ladder: Vec<Rung>, cure: Cure, again: Option<u16>, troubles: Vec<(u16, u8, Trouble)>) -> Plan {
+    let plan = crash_loop(cure, 0);
+    let firings = vec![Firing { at: 1, again, ..plan.firings[0].clone() }];
+    Plan { firings, troubles, ladder, heals_deliberate: false, crash_loop: false, length: 400, ..plan }
+}
+
+#[test]
+fn a_pause_by_a_person_holds_although_we_restarted_it_before_and_one_of_ours_holds_nobody() {
+    use paramedic::incident::{Event, Rule};
+    let held = |record: &Record| {
+        let disk = record.disk.lock().unwrap();
+        disk.entries.iter().filter(|entry| matches!(&entry.event, Event::Held { rule: Rule::DeliberateStop, .. })).count()
+    };
+    // After the first restart a person pauses it for a minute and a half: the second one waits.
+    let person = calm(vec![Rung::Restart; 2], Cure::Nothing, None, vec![(30, 90, Trouble::Paused(0))]);
+    let record = process::run(&person);
+    assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+    let times: Vec<f64> = record.world.effects().iter().map(|effect| world::second(effect.at)).collect();
+    assert!(matches!(times[..], [first, second] if first < 30.0 && second >= 120.0), "{times:?}\n{}", told(&record));
+    assert!(held(&record) > 0, "{}", told(&record));
+
+    // What the first incident paused is not a person's will to the second one, whether or not the engine remembers.
+    for forgets in [false, true] {
+        let own = Plan { forgets, ..calm(vec![Rung::Act(vec![Deed::Pause])], Cure::Alone(100), Some(60), Vec::new()) };
+        let record = process::run(&own);
+        assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+        let disk = record.disk.lock().unwrap();
+        let allowed = disk.entries.iter().filter(|entry| matches!(entry.event, Event::Intended { .. })).count();
+        drop(disk);
+        assert_eq!((allowed, held(&record)), (2, 0), "forgets {forgets}: {}", told(&record));
     }
 }

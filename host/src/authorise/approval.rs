@@ -99,7 +99,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::action::DockerVerb;
+    use crate::action::{ContainerId, DockerVerb, InventoryHost, Kind, ProposedMatcher, Signal, Target};
 
     fn restart(target: &str, container: &str, started_at: &str, grace_seconds: Option<u32>) -> Action {
         let (target, container) = (target.parse().unwrap(), container.parse().unwrap());
@@ -151,6 +151,167 @@ mod tests {
         digests.extend([of(&one, 1, Some("aa"), &acts[7]), of(&one, 1, Some("bb"), &acts[7])]);
         assert_eq!(digests.len(), acts.len() + 4);
         assert!(digests.iter().all(|digest| digest.len() == 64));
+    }
+
+    /// Another value of the same type.
+    trait Other {
+        fn other(&self) -> Self;
+    }
+
+    /// One value, and another one.
+    macro_rules! other {
+        ($($type:ty: $one:expr, $two:expr;)*) => {
+            $(impl Other for $type {
+                fn other(&self) -> Self {
+                    if *self == $one { $two } else { $one }
+                }
+            })*
+        };
+    }
+
+    other! {
+        DockerVerb: DockerVerb::Stop, DockerVerb::Kill;
+        Target: "local/other".parse().unwrap(), "edge/other".parse().unwrap();
+        ContainerId: "dd".parse().unwrap(), "ee".parse().unwrap();
+        InventoryHost: "other".parse().unwrap(), "another".parse().unwrap();
+        String: "other".to_owned(), String::new();
+        bool: true, false;
+        u64: 1, 2;
+        Option<u32>: Some(0), None;
+        Option<Signal>: Some(Signal::KILL), Some("SIGHUP".parse().unwrap());
+    }
+
+    /// One more, and none.
+    impl<T: Other + Clone + Default + PartialEq> Other for Vec<T> {
+        fn other(&self) -> Self {
+            if self.is_empty() { vec![T::default().other()] } else { Self::new() }
+        }
+    }
+
+    impl Other for Vec<ProposedMatcher> {
+        fn other(&self) -> Self {
+            self[1..].to_vec()
+        }
+    }
+
+    impl Other for BTreeMap<String, serde_json::Value> {
+        fn other(&self) -> Self {
+            self.iter().map(|(name, _)| (name.clone(), false.into())).collect()
+        }
+    }
+
+    /// The value with each of its fields changed, one at a time. All of them have to be named, or this does not compile: what is new in an
+    /// action cannot be forgotten here.
+    macro_rules! each_changed {
+        ($value:expr, Action::$kind:ident { $($field:ident),* }) => {{
+            let value = $value.clone();
+            let Action::$kind { $($field: _),* } = &value else { panic!("it is another kind") };
+            let mut all = Vec::new();
+            $(
+                let mut changed = value.clone();
+                if let Action::$kind { $field: it, .. } = &mut changed {
+                    *it = it.other();
+                }
+                all.push((stringify!($field), changed));
+            )*
+            all
+        }};
+    }
+
+    fn matcher() -> ProposedMatcher {
+        ProposedMatcher { name: "alertname".to_owned(), op: "=".to_owned(), value: "Down".to_owned() }
+    }
+
+    /// One action of each kind, with something in every field.
+    fn one_of(kind: Kind) -> Action {
+        let about: Target = "local/web".parse().unwrap();
+        let docker = |verb, signal: Option<&str>| Action::Docker {
+            verb,
+            target: about.clone(),
+            container: "aa".parse().unwrap(),
+            started_at: "t".to_owned(),
+            grace_seconds: Some(1),
+            signal: signal.map(|signal| signal.parse().unwrap()),
+        };
+        match kind {
+            Kind::DockerRestart => docker(DockerVerb::Restart, None),
+            Kind::DockerStart => docker(DockerVerb::Start, None),
+            Kind::DockerStop => docker(DockerVerb::Stop, None),
+            Kind::DockerPause => docker(DockerVerb::Pause, None),
+            Kind::DockerUnpause => docker(DockerVerb::Unpause, None),
+            Kind::DockerKill => docker(DockerVerb::Kill, Some("SIGHUP")),
+            Kind::AnsiblePlaybook => playbook("web1", &[("a", 1.into())]),
+            Kind::Silence => {
+                Action::Silence { about, matchers: vec![matcher(), matcher()], millis: 60_000, comment: "why".to_owned() }
+            }
+            Kind::ExpireSilence => Action::ExpireSilence { about, ids: vec!["a".to_owned()] },
+            Kind::Notify => Action::Notify { about, channel: "oncall".to_owned(), text: "look".to_owned() },
+        }
+    }
+
+    fn each_field_changed(action: &Action) -> Vec<(&'static str, Action)> {
+        match action {
+            Action::Docker { .. } => {
+                each_changed!(action, Action::Docker { verb, target, container, started_at, grace_seconds, signal })
+            }
+            Action::Playbook { .. } => {
+                each_changed!(action, Action::Playbook { name, about, host, profile, variables, tags, check })
+            }
+            Action::Silence { matchers, .. } => {
+                let mut all = each_changed!(action, Action::Silence { about, matchers, millis, comment });
+                let ProposedMatcher { name: _, op: _, value: _ } = &matchers[0];
+                let changes: [fn(&mut ProposedMatcher); 3] =
+                    [|m| m.name.push('x'), |m| m.op = "!=".to_owned(), |m| m.value.push('x')];
+                for change in changes {
+                    let mut changed = action.clone();
+                    if let Action::Silence { matchers, .. } = &mut changed {
+                        change(&mut matchers[0]);
+                    }
+                    all.push(("matcher", changed));
+                }
+                all
+            }
+            Action::ExpireSilence { .. } => each_changed!(action, Action::ExpireSilence { about, ids }),
+            Action::Notify { .. } => each_changed!(action, Action::Notify { about, channel, text }),
+        }
+    }
+
+    #[test]
+    fn each_field_of_each_action_changes_the_digest() {
+        let id: IncidentId = "00112233aabbccdd-1".parse().unwrap();
+        let of = |action: &Action| digest(&id, 1, &[(action, None)]);
+        let (mut digests, mut count) = (BTreeSet::new(), 0);
+        for kind in Kind::ALL {
+            let action = one_of(kind);
+            assert_eq!(action.kind(), kind);
+            for (field, changed) in each_field_changed(&action) {
+                assert_ne!(changed, action, "{kind}: {field} was not changed");
+                assert_ne!(
+                    of(&changed),
+                    of(&action),
+                    "{kind}: {field} is not in the digest: a yes to one would be a yes to the other"
+                );
+                count += 1;
+            }
+            assert!(digests.insert(of(&action)), "{kind}");
+        }
+        assert!(count > 50, "{count}");
+    }
+
+    #[test]
+    fn a_yes_to_the_harmless_one_is_none_to_the_other() {
+        let id: IncidentId = "00112233aabbccdd-1".parse().unwrap();
+        let of = |action: &Action| digest(&id, 1, &[(action, None)]);
+        let (hangup, mut kill) = (one_of(Kind::DockerKill), one_of(Kind::DockerKill));
+        if let Action::Docker { signal, .. } = &mut kill {
+            *signal = Some(Signal::KILL);
+        }
+        let (mut dry, real) = (playbook("web1", &[]), playbook("web1", &[]));
+        if let Action::Playbook { check, .. } = &mut dry {
+            *check = true;
+        }
+        assert_ne!(of(&hangup), of(&kill));
+        assert_ne!(of(&dry), of(&real));
     }
 
     #[test]

@@ -78,7 +78,9 @@ fn silence(claim: Claim<'_>, matchers: &[ProposedMatcher], long: Duration) -> Re
             Err((Rule::NotGranted, message))
         }
         None => {
-            let shown: Vec<String> = matchers.iter().map(|m| format!("'{}'", clean(&m.to_string(), 200))).collect();
+            // In YAML's single quotes.
+            let quoted = |m: &ProposedMatcher| format!("'{}'", clean(&m.to_string(), 200).replace('\'', "''"));
+            let shown: Vec<String> = matchers.iter().map(quoted).collect();
             let message = format!(
                 "policy {policy} has no grant for this silence, of which each matcher has to stand among its own; to allow it: grants: {{alertmanager: {{silence: [{{match: [{}]}}]}}}}",
                 shown.join(", ")
@@ -118,14 +120,16 @@ fn chosen(standing: Vec<String>, claim: Claim<'_>, about: &Target, id: Option<&s
 fn channel_text(claim: Claim<'_>, channel: &str, text: &str) -> Result<String, No> {
     let granted = &claim.policy.grants.notify;
     if !granted.iter().any(|name| name == channel) {
-        let (shown, near) = (channel.escape_debug(), did_you_mean(channel, granted));
+        // A channel's name is ASCII: whatever only looks like a letter is shown as what it is.
+        let (shown, near) = (channel.escape_default(), did_you_mean(channel, granted));
         let policy = &claim.policy.name;
         let message =
             format!("policy {policy} has no grant for the channel {shown}{near}; to allow it: grants: {{notify: [{shown}]}}");
         return Err((Rule::NotGranted, message));
     }
     let text = clean(text.trim(), MOST_TEXT);
-    if text.is_empty() {
+    // What was taken out of it leaves a mark, and marks alone say nothing.
+    if text.chars().all(|c| c.is_whitespace() || c == char::REPLACEMENT_CHARACTER) {
         return Err((Rule::InvalidProposal, format!("the text for {channel} is empty")));
     }
     Ok(text)

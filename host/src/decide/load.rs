@@ -6,14 +6,15 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, Store};
 
 use super::bindings::{INTERFACES, PolicyPre, RawManifest};
 use super::file::Unreadable;
 use super::guest::Guest;
-use super::plugin::{Manifest, Plugin, explain, is_plugins_own, with_last_words};
+use super::plugin::{GRACE, Manifest, Plugin, explain, is_plugins_own, with_last_words};
 use super::question::Failure;
 use super::sandbox::{Limits, MAX_MEMORIES, MAX_MEMORY, MAX_TABLES, Sandbox};
 use super::{schema, shapes, wasi};
@@ -204,23 +205,45 @@ impl Sandbox {
     }
 
     async fn describe(&self, pre: &PolicyPre<Guest>) -> Result<RawManifest, Problem> {
-        let Some(_place) = self.place(AT_LOAD.deadline).await else {
-            return Err(Problem::Describe(Failure::Busy(AT_LOAD.deadline)));
+        let pre = pre.clone();
+        let run = move |mut store: Store<Guest>| {
+            async move {
+                // Where types do not match, it shows only now.
+                let described = match pre.instantiate_async(&mut store).await {
+                    Ok(policy) => policy
+                        .paramedic_policy_lifecycle()
+                        .call_describe(&mut store)
+                        .await
+                        .map_err(|error| Problem::Describe(explain(&error, store.data()))),
+                    Err(error) => Err(not_started(&error, store.data())),
+                };
+                described.map_err(|problem| match problem {
+                    Problem::Describe(failure) => Problem::Describe(with_last_words(failure, &store.data().notes.take())),
+                    other => other,
+                })
+            }
+            .boxed()
         };
-        let mut store = self.store(None, &[], &AT_LOAD);
-        let run = async {
-            // Where types do not match, it shows only now.
-            let started = pre.instantiate_async(&mut store).await;
-            let policy = started.map_err(|error| not_started(&error, store.data()))?;
-            let described = policy.paramedic_policy_lifecycle().call_describe(&mut store).await;
-            described.map_err(|error| Problem::Describe(explain(&error, store.data())))
-        };
-        let late = Err(Problem::Describe(Failure::Deadline(AT_LOAD.deadline)));
-        let described = tokio::time::timeout(AT_LOAD.deadline, run).await.unwrap_or(late);
-        described.map_err(|problem| match problem {
-            Problem::Describe(failure) => Problem::Describe(with_last_words(failure, &store.data().notes.take())),
-            other => other,
-        })
+        self.at_load(run).await.unwrap_or_else(|failure| Err(Problem::Describe(failure)))
+    }
+
+    /// What a plugin does while it is loaded, in a sandbox of its own. It may have much memory and time, so it begins in the slow lane.
+    pub(super) async fn at_load<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(Store<Guest>) -> BoxFuture<'static, T> + Send,
+    ) -> Result<T, Failure> {
+        let Some(place) = self.place(AT_LOAD.deadline).await else { return Err(Failure::Busy(AT_LOAD.deadline)) };
+        let store = self.store(None, &[], &AT_LOAD);
+        let slow = store.data().slow.clone();
+        let _first = slow.set(tokio::runtime::Handle::current());
+        let work = run(store);
+        // The place is free again when the sandbox is gone, even if nobody waits for it any longer.
+        let work = async move { (work.await, place).0 }.boxed();
+        match tokio::time::timeout(AT_LOAD.deadline + GRACE, self.slow_lane.run(&slow, work)).await {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(Failure::NoSandbox("its thread crashed".to_owned())),
+            Err(_) => Err(Failure::Deadline(AT_LOAD.deadline)),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::telemetry::clean;
 /// How long a question waits for a free sandbox.
 const PLACE_WITHIN: Duration = Duration::from_secs(5);
 /// How much later than its own clock a plugin is given up.
-const GRACE: Duration = Duration::from_millis(10);
+pub(super) const GRACE: Duration = Duration::from_millis(10);
 /// Bytes that one instruction moves in some milliseconds. With more memory a plugin begins in the slow lane: nothing interrupts one
 /// instruction.
 const QUICKLY_MOVED: u64 = 64 << 20;
@@ -123,18 +123,23 @@ impl Plugin {
     }
 
     async fn own_check(&self, settings: &Value) -> Result<(), String> {
-        let Some(_place) = self.sandbox.place(PLACE_WITHIN).await else { return Err(Failure::Busy(PLACE_WITHIN).to_string()) };
         let text = if settings.is_null() { "{}".to_owned() } else { settings.to_string() };
-        let mut store = self.sandbox.store(None, &[], &AT_LOAD);
-        let run = async {
-            let policy = self.pre.instantiate_async(&mut store).await?;
-            policy.paramedic_policy_lifecycle().call_check(&mut store, &text).await
+        let pre = self.pre.clone();
+        let run = move |mut store: Store<Guest>| {
+            async move {
+                let started = pre.instantiate_async(&mut store).await;
+                let checked = match started {
+                    Ok(policy) => policy.paramedic_policy_lifecycle().call_check(&mut store, &text).await,
+                    Err(error) => Err(error),
+                };
+                checked.map_err(|error| explain(&error, store.data()))
+            }
+            .boxed()
         };
-        let answer = tokio::time::timeout(AT_LOAD.deadline, run).await;
-        match answer {
+        match self.sandbox.at_load(run).await {
             Ok(Ok(answer)) => answer.map_err(|why| clean(why.trim(), 1000)),
-            Ok(Err(error)) => Err(format!("asked to check them, it failed: {}", plainly(&explain(&error, store.data())))),
-            Err(_) => Err(format!("asked to check them, it failed: {}", plainly(&Failure::Deadline(AT_LOAD.deadline)))),
+            Err(busy @ Failure::Busy(_)) => Err(busy.to_string()),
+            Ok(Err(failure)) | Err(failure) => Err(format!("asked to check them, it failed: {}", plainly(&failure))),
         }
     }
 

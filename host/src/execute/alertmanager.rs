@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Hands;
-use super::docker::NotDone;
+use super::docker::{Finding, NotDone};
 use crate::action::{Action, Ending, Outcome, ProposedMatcher};
 use crate::clock::Time;
 use crate::incident::Incident;
 use crate::look::Eyes;
 use crate::look::alertmanager::{OURSELVES, Own, Settings};
+use crate::look::docker::CLOCKS;
 use crate::look::http::{BaseUrl, LookError, builder, read_token, root};
 use crate::telemetry::clean;
 
@@ -196,30 +197,79 @@ async fn own(eyes: &dyn Eyes, incident: &Incident, action: &Action) -> Result<Ve
 pub async fn find_out(eyes: &dyn Eyes, incident: &Incident, intent: u32, action: &Action, begun_at: Time) -> Outcome {
     loop {
         let last = Time::now() >= begun_at.plus(SETTLED);
-        let found = own(eyes, incident, action).await.map(|own| judge(&own, &mark(incident, intent, action), action));
-        match found {
-            Ok(Ok(took_place)) => return outcome(Ending::Interrupted, &format!("it took place: {took_place}")),
-            Ok(Err(not)) if last => return outcome(Ending::Interrupted, &format!("it did not take place: {not}")),
-            Err(why) if last => return outcome(Ending::Interrupted, &format!("it cannot be told: {why}")),
-            _ => sleep(LOOK).await,
+        let finding = match own(eyes, incident, action).await {
+            Ok(own) => match action {
+                Action::ExpireSilence { ids, .. } => ended(&own, ids, begun_at),
+                _ => made(&own, &mark(incident, intent, action)),
+            },
+            Err(why) => Finding::Unfinished(format!("it cannot be told: {why}")),
+        };
+        match finding {
+            Finding::Settled(seen) => return outcome(Ending::Interrupted, &seen),
+            Finding::Unfinished(seen) if last => return outcome(Ending::Interrupted, &seen),
+            Finding::Unfinished(_) => sleep(LOOK).await,
         }
     }
 }
 
-/// What is to be seen of it, or what is not.
-fn judge(own: &[Own], mark: &str, action: &Action) -> Result<String, String> {
-    match action {
-        Action::ExpireSilence { ids, .. } => match own.iter().find(|own| own.stands && ids.contains(&own.id)) {
-            None => Ok("none of them stands any more".to_owned()),
-            Some(stands) => Err(format!("silence {} still stands", stands.id)),
-        },
-        _ => match own.iter().find(|own| own.comment.starts_with(mark)) {
-            Some(made) => Ok(format!("silence {} was made", made.id)),
-            None => Err("there is no such silence".to_owned()),
-        },
+fn made(own: &[Own], mark: &str) -> Finding {
+    match own.iter().find(|own| own.comment.starts_with(mark)) {
+        Some(made) => Finding::Settled(format!("it took place: silence {} was made", made.id)),
+        None => Finding::Unfinished("it did not take place: there is no such silence".to_owned()),
+    }
+}
+
+/// A silence that does not stand any more was ended by us only if somebody ended it since we began: its own time leaves no such trace.
+fn ended(own: &[Own], ids: &[String], begun_at: Time) -> Finding {
+    let of = |wanted: fn(&Own, Time) -> bool| -> Vec<&str> {
+        let listed = own.iter().filter(|own| ids.contains(&own.id) && wanted(own, begun_at.minus(CLOCKS)));
+        listed.map(|own| own.id.as_str()).collect()
+    };
+    let standing = of(|own, _| own.stands);
+    let ended = of(|own, since| !own.stands && own.updated.is_some_and(|updated| updated >= since));
+    match (standing.is_empty(), ended.is_empty()) {
+        (true, false) => Finding::Settled(format!("it took place: ended: {}", ended.join(", "))),
+        (true, true) => Finding::Settled("it did not take place, and had not to: none of them stood any more".to_owned()),
+        (false, true) => Finding::Unfinished(format!("it did not take place: still there: {}", standing.join(", "))),
+        (false, false) => Finding::Unfinished(format!(
+            "it took place in part: ended: {}; still there: {}",
+            ended.join(", "),
+            standing.join(", ")
+        )),
     }
 }
 
 fn outcome(ending: Ending, message: &str) -> Outcome {
     Outcome { ending, message: clean(message, 4_000), touched: false, output: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_somebody_ended_since_then_counts_as_ended_by_us() {
+        let (begun, long_ago) = (Time(1_000_000), Time(10_000));
+        let own = |id: &str, stands, updated| {
+            let (id, comment) = (id.to_owned(), String::new());
+            Own { id, comment, stands, updated: Some(updated) }
+        };
+        let (stands, over) = (own("a", true, long_ago), own("a", false, long_ago));
+        let (ended, another) = (own("a", false, begun.plus(LOOK)), own("c", true, long_ago));
+        let told = |own: &[Own], ids: &[&str]| {
+            let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+            match super::ended(own, &ids, begun) {
+                Finding::Settled(text) => (true, text),
+                Finding::Unfinished(text) => (false, text),
+            }
+        };
+        let says = |(settled, text): (bool, String), wanted: bool, words: &str| {
+            assert!(settled == wanted && text.starts_with(words), "{text}")
+        };
+        says(told(&[ended.clone(), another.clone()], &["a"]), true, "it took place: ended: a");
+        says(told(&[over, another.clone()], &["a"]), true, "it did not take place, and had not to");
+        says(told(&[], &["a"]), true, "it did not take place, and had not to");
+        says(told(&[stands], &["a"]), false, "it did not take place: still there: a");
+        says(told(&[ended, another], &["a", "c"]), false, "it took place in part: ended: a; still there: c");
+    }
 }

@@ -15,7 +15,7 @@ use super::Hands;
 use crate::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, Outcome, Signal, Target};
 use crate::clock::{Time, print_duration};
 use crate::look::Eyes;
-use crate::look::docker::{Container, Engines, LookError};
+use crate::look::docker::{CLOCKS, Container, Engines, Freeze, LookError};
 use crate::telemetry::clean;
 
 /// What the engine gives a container to stop when nobody says anything.
@@ -110,7 +110,7 @@ pub async fn carry(eyes: &dyn Eyes, hands: &dyn Hands, action: &Action, deadline
     if let Err(why) = look_before(eyes, &task).await {
         return failed(format!("{why}; nothing was done"));
     }
-    let begun = Instant::now();
+    let (begun, asked_at) = (Instant::now(), Time::now());
     let call =
         Call { host: &task.target.host, id: task.id, verb: task.verb, grace_seconds: task.grace_seconds, signal: task.signal };
     match hands.docker(call, deadline).await {
@@ -119,7 +119,7 @@ pub async fn carry(eyes: &dyn Eyes, hands: &dyn Hands, action: &Action, deadline
         Err(NotDone::Refused { status, message }) => {
             failed(format!("the engine answered {status} to {} of {}: {message}", task.verb.kind(), task.target))
         }
-        Err(NotDone::Unanswered(why)) => unanswered(eyes, &task, &why).await,
+        Err(NotDone::Unanswered(why)) => unanswered(eyes, &task, &why, asked_at).await,
     }
 }
 
@@ -201,9 +201,9 @@ async fn succeeded(eyes: &dyn Eyes, task: &Task<'_>, took: Duration) -> Outcome 
 }
 
 /// Nobody knows whether it took place: the engine carries on without its client. So look.
-async fn unanswered(eyes: &dyn Eyes, task: &Task<'_>, why: &str) -> Outcome {
-    let seen = match eyes.by_id(&task.target.host, task.id).await {
-        Ok(now) => match judge(task, now.as_ref(), None) {
+async fn unanswered(eyes: &dyn Eyes, task: &Task<'_>, why: &str, asked_at: Time) -> Outcome {
+    let seen = match look(eyes, task).await {
+        Ok((now, freeze)) => match judge(task, now.as_ref(), None, Frozen::of(freeze, asked_at)) {
             Finding::Unfinished(seen) => format!("{seen}; the engine may still carry it out"),
             Finding::Settled(seen) => seen,
         },
@@ -223,8 +223,10 @@ pub async fn find_out(eyes: &dyn Eyes, action: &Action, begun_at: Time) -> Outco
     };
     let began_looking = Instant::now();
     loop {
-        let (finding, grace) = match eyes.by_id(&task.target.host, task.id).await {
-            Ok(now) => (judge(&task, now.as_ref(), Some(begun_at)), task.grace(now.as_ref())),
+        let (finding, grace) = match look(eyes, &task).await {
+            Ok((now, freeze)) => {
+                (judge(&task, now.as_ref(), Some(begun_at), Frozen::of(freeze, begun_at)), task.grace(now.as_ref()))
+            }
             Err(error) => (Finding::Unfinished(format!("it cannot be told: {error}")), task.grace(None)),
         };
         let seen = match finding {
@@ -244,9 +246,41 @@ pub async fn find_out(eyes: &dyn Eyes, action: &Action, begun_at: Time) -> Outco
     }
 }
 
+/// The container as it is, and for a pause or its end when it was last paused or let go on: its state alone does not tell who did that.
+async fn look(eyes: &dyn Eyes, task: &Task<'_>) -> Result<(Option<Container>, Option<Freeze>), LookError> {
+    let now = eyes.by_id(&task.target.host, task.id).await?;
+    let freeze = match (&now, task.verb) {
+        // An engine that does not tell its events leaves it unknown.
+        (Some(now), DockerVerb::Pause | DockerVerb::Unpause) => eyes.last_freeze(now).await.ok().flatten(),
+        _ => None,
+    };
+    Ok((now, freeze))
+}
+
+/// What the engine remembers of pauses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Frozen {
+    /// Nothing (any more).
+    Unknown,
+    /// The last one was before it was asked for ours.
+    Before(Freeze),
+    /// The last one was since then.
+    Since(Freeze),
+}
+
+impl Frozen {
+    fn of(freeze: Option<Freeze>, asked_at: Time) -> Self {
+        match freeze {
+            None => Self::Unknown,
+            Some(freeze) if freeze.at < asked_at.minus(CLOCKS) => Self::Before(freeze),
+            Some(freeze) => Self::Since(freeze),
+        }
+    }
+}
+
 /// What a look says about an action whose answer was not heard.
 #[derive(Debug, PartialEq)]
-enum Finding {
+pub(super) enum Finding {
     /// This will not change any more.
     Settled(String),
     /// Nothing yet; what it means if it stays so.
@@ -255,7 +289,7 @@ enum Finding {
 
 /// Compares what is with what was authorised. The moment of the last start, exactly as the engine says it, is the evidence;
 /// `begun_at` only tells a start of ours from one that somebody else made before.
-fn judge(task: &Task<'_>, now: Option<&Container>, begun_at: Option<Time>) -> Finding {
+fn judge(task: &Task<'_>, now: Option<&Container>, begun_at: Option<Time>, frozen: Frozen) -> Finding {
     use Finding::{Settled, Unfinished};
     let Some(now) = now else { return Settled(format!("it cannot be told: {} is gone", task.target)) };
     let seen = format!("{} is {}", task.target, describe(now));
@@ -273,11 +307,30 @@ fn judge(task: &Task<'_>, now: Option<&Container>, begun_at: Option<Time>) -> Fi
         (DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill, true) => {
             Settled(format!("it cannot be told: it was started again since; {seen}"))
         }
-        (DockerVerb::Pause, false) if now.state == "paused" => Settled(format!("it took place: {seen}")),
-        (DockerVerb::Unpause, false) if now.state == "running" => Settled(format!("it took place: {seen}")),
-        (DockerVerb::Unpause, false) if now.state != "paused" => Settled(format!("it cannot be told: {seen}")),
+        (DockerVerb::Pause | DockerVerb::Unpause, false) => froze(task.verb == DockerVerb::Pause, now, frozen, &seen),
         (DockerVerb::Kill, false) => killed(task.signal.unwrap_or(Signal::KILL), now, not_before(now.finished), seen),
         _ => Unfinished(format!("it did not take place: {seen}")),
+    }
+}
+
+/// That it is paused now, or runs, says nothing about who did that: only the moment does, and only the engine's events tell it.
+fn froze(pause: bool, now: &Container, frozen: Frozen, seen: &str) -> Finding {
+    use Finding::{Settled, Unfinished};
+    let as_wanted = now.state == if pause { "paused" } else { "running" };
+    let word = |paused: bool| if paused { "paused" } else { "let go on" };
+    match frozen {
+        Frozen::Since(Freeze { paused, at }) if paused == pause && as_wanted => {
+            Settled(format!("it took place: it was {} at {at}; {seen}", word(pause)))
+        }
+        Frozen::Since(Freeze { paused, at }) if paused != pause && !as_wanted => {
+            Settled(format!("it cannot be told: it was {} at {at}; {seen}", word(paused)))
+        }
+        Frozen::Before(Freeze { paused, at }) if paused == pause && as_wanted => {
+            Settled(format!("it did not take place: it had been {} before, at {at}; {seen}", word(pause)))
+        }
+        _ if as_wanted => Settled(format!("it cannot be told: the engine does not remember when it was {}; {seen}", word(pause))),
+        _ if matches!(now.state.as_str(), "paused" | "running") => Unfinished(format!("it did not take place: {seen}")),
+        _ => Settled(format!("it cannot be told: {seen}")),
     }
 }
 
@@ -292,9 +345,6 @@ fn killed(signal: Signal, now: &Container, ended_since: bool, seen: String) -> F
         _ => Unfinished(format!("it cannot be told whether {signal} was sent: {seen}")),
     }
 }
-
-/// How far the engine's clock and the journal's may be apart.
-const CLOCKS: Duration = Duration::from_secs(2);
 
 fn is_up(container: &Container) -> bool {
     matches!(container.state.as_str(), "running" | "paused" | "restarting")

@@ -61,6 +61,8 @@ pub fn tell<'a>(entries: impl IntoIterator<Item = (Time, &'a Event)>) -> Vec<Lin
 
 /// At most this many characters of a sentence from outside are shown.
 const WORDS: usize = 600;
+/// As many as a message to a channel may have: whoever says yes to it reads all of it.
+const WHOLE_TEXT: usize = 2_000;
 
 fn text(event: &Event) -> String {
     match event {
@@ -201,7 +203,7 @@ pub fn explain(actions: &[Action]) -> Vec<String> {
             }
             Action::Silence { comment, .. } => lines.push(format!("silence: {}", clean(comment, WORDS))),
             Action::ExpireSilence { .. } => {}
-            Action::Notify { channel, text, .. } => lines.push(format!("to {}: {}", clean(channel, 80), clean(text, WORDS))),
+            Action::Notify { channel, text, .. } => lines.push(format!("to {}: {}", clean(channel, 80), clean(text, WHOLE_TEXT))),
         }
     }
     lines

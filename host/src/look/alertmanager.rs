@@ -123,6 +123,8 @@ pub struct Own {
     pub comment: String,
     /// Has it not ended?
     pub stands: bool,
+    /// When it was made or ended; an end by its time alone leaves this as it was.
+    pub updated: Option<Time>,
 }
 
 impl Own {
@@ -180,6 +182,8 @@ struct Silence {
     id: String,
     matchers: Vec<SilenceMatcher>,
     ends_at: String,
+    #[serde(default)]
+    updated_at: String,
     #[serde(default)]
     created_by: String,
     #[serde(default)]
@@ -258,7 +262,13 @@ impl Alertmanager {
     pub async fn own(&self) -> Result<Vec<Own>, LookError> {
         let silences: Vec<Silence> = self.endpoint.get(&["api", "v2", "silences"], &[]).await?;
         let ours = silences.into_iter().filter(|silence| silence.created_by == OURSELVES);
-        Ok(ours.map(|s| Own { stands: s.status.state != "expired", id: s.id, comment: s.comment }).collect())
+        let own = |s: Silence| Own {
+            stands: s.status.state != "expired",
+            updated: Time::parse(&s.updated_at),
+            id: s.id,
+            comment: s.comment,
+        };
+        Ok(ours.map(own).collect())
     }
 
     async fn list(&self, name: Option<&str>) -> Result<Vec<AmAlert>, LookError> {
@@ -391,6 +401,7 @@ mod tests {
             id: "1".to_owned(),
             matchers: matchers.iter().map(of).collect(),
             ends_at: "2030-01-01T00:00:00Z".to_owned(),
+            updated_at: String::new(),
             created_by: "eve\u{1b}[2J".to_owned(),
             comment: "work\non it".to_owned(),
             status: SilenceStatus { state: "active".to_owned() },

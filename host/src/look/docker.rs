@@ -32,9 +32,13 @@ use crate::action::{ContainerId, ContainerName, DockerHost, Target};
 use crate::alert::Labels;
 use crate::clock::Time;
 use crate::telemetry::clean;
+pub use stopped::Freeze;
 
 /// How long one look at an engine may take.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How far an engine's clock and the journal's may be apart.
+pub const CLOCKS: Duration = Duration::from_secs(2);
 
 /// So many containers of a list are looked at at the same time.
 const AT_ONCE: usize = 16;

@@ -1,5 +1,6 @@
 //! What a policy can want: proposals, as plain data until the very end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -88,7 +89,9 @@ impl Proposal {
     /// Run a playbook of the operator's playbook folder; say which target it is [`about`](About::about).
     pub fn playbook(name: impl Into<String>) -> About {
         let mut run = Self::new(Kind::AnsiblePlaybook, String::new(), |w| {
-            let variables = w.variables.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            // In the order of their names, each once: of several values the last.
+            let variables: BTreeMap<_, _> = w.variables.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            let variables = variables.into_iter().collect();
             let tags = w.tags.clone();
             let options = ansible::RunOptions { host: w.host.clone(), variables, tags, check: w.check, extra: Vec::new() };
             ansible::playbook(w.name.as_deref().unwrap_or_default(), &w.target, &options)

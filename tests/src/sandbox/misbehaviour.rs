@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use paramedic::decide::sandbox::{Failure, Limits};
 use paramedic::incident::Decision;
 
-use super::{ask, assert_others_go_on, guests, patient};
+use super::raw::Raw;
+use super::{ask, assert_others_go_on, guests, patient, sandbox};
 
 /// Every misbehaviour ends as its own failure, and the next decision is fine.
 #[tokio::test(flavor = "multi_thread")]
@@ -90,6 +91,27 @@ async fn a_spinning_plugin_does_not_stop_the_runtime() {
     }
     assert!(turns >= 10, "the runtime came round {turns} times in {:?}", began.elapsed());
     assert!(matches!(spinning.await.unwrap().decision, Err(Failure::Deadline(_))));
+}
+
+/// What a plugin does while it is loaded is kept away from whoever else has the thread: one `memory.fill` cannot be interrupted.
+#[tokio::test(flavor = "current_thread")]
+async fn plugins_that_fill_their_memory_while_they_are_loaded_do_not_stop_the_runtime() {
+    let fill = "(loop $again (memory.fill (i32.const 0) (i32.const 7) (i32.const 262000000)) (br $again)) (unreachable)";
+    let describes = Raw { describe: fill, pages: 4_000, ..Raw::default() }.component();
+    let checks = Raw { check: fill, pages: 4_000, ..Raw::default() }.component();
+    let checks = sandbox().load("checks.wasm", &checks).await.unwrap();
+    let describing = tokio::spawn(async move { sandbox().load("describes.wasm", &describes).await.map(drop) });
+    let checking = tokio::spawn(async move { checks.check_settings(&serde_json::Value::Null).await });
+    let mut turns = 0;
+    while !describing.is_finished() || !checking.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        turns += 1;
+    }
+    assert!(turns >= 300, "the runtime came round {turns} times");
+    let told = describing.await.unwrap().unwrap_err().to_string();
+    assert!(told.contains("asked to describe itself, it failed: the plugin gave no answer within 5.0 s"), "{told}");
+    let told = checking.await.unwrap();
+    assert_eq!(told, ["asked to check them, it failed: the plugin gave no answer within 5.0 s"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

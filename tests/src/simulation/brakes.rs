@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use paramedic::action::{Action, DockerVerb, Kind, Target};
+use paramedic::action::{Action, DockerVerb, Kind, Signal, Target};
 use paramedic::alert::IncidentId;
 use paramedic::clock::Time;
 use paramedic::incident::{Event, Incident, Phase};
@@ -134,14 +134,20 @@ fn at_once(entries: &[Entry], world: &World, wrong: &mut Vec<String>) {
     }
 }
 
-fn service(action: &Action) -> Option<u8> {
+pub(super) fn service(action: &Action) -> Option<u8> {
     (0..SERVICES).find(|service| target(*service) == *action.target())
 }
 
 /// Does this take a container away that surely was up then?
 fn takes(action: &Action, then: Time, world: &World) -> bool {
-    let starts = matches!(action, Action::Docker { verb: DockerVerb::Start, .. });
-    !starts && service(action).is_some_and(|service| world.was_up(service, then) == Some(true))
+    let telling = |signal: &Option<Signal>| signal.is_some_and(|signal| !signal.is_deadly());
+    let takes = match action {
+        Action::Docker { verb: DockerVerb::Start | DockerVerb::Unpause, .. } => false,
+        Action::Docker { verb: DockerVerb::Kill, signal, .. } => !telling(signal),
+        Action::Docker { .. } | Action::Playbook { check: false, .. } => true,
+        _ => false,
+    };
+    takes && service(action).is_some_and(|service| world.was_up(service, then) == Some(true))
 }
 
 /// Nothing that is up is taken away while the other one is down.

@@ -68,6 +68,16 @@ pub enum Trouble {
     Deploying,
     /// It cannot be asked.
     PrometheusDown,
+    /// Alertmanager cannot be reached to make or end a silence.
+    ManagerDown,
+    /// It says no.
+    ManagerRefuses,
+    /// It does what it is asked, some seconds later, and the answer is lost.
+    ManagerBreaks,
+    /// The channel says no.
+    ChannelRefuses,
+    /// It takes what it is told, and the answer is lost.
+    ChannelBreaks,
     /// The journal cannot be written.
     DiskFull,
     /// Commits fail, and nobody knows whether they took place: every second one did.
@@ -76,6 +86,8 @@ pub enum Trouble {
     DiskSlow,
     /// A person stops a container on purpose, and starts it at the end of the trouble.
     Stopped(u8),
+    /// A person pauses a container on purpose, and lets it go on at the end of the trouble.
+    Paused(u8),
     /// Somebody deploys a container anew.
     Recreated(u8),
     /// A person asks to try an incident again.
@@ -101,10 +113,42 @@ pub enum Kill {
     At(u16),
     /// At this operation: before or after an append, before or after a side effect, counted from the start.
     Operation(u16),
+    /// At this one of the operations before and after a side effect.
+    Effect(u8),
 }
 
-/// What the policy does, attempt by attempt.
+/// One thing of an act, of the families beside restarts and playbooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Restart the container.
+    Restart,
+    /// Freeze it.
+    Pause,
+    /// Let it go on.
+    Unpause,
+    /// Tell it something that ends no program.
+    Hup,
+    /// End it.
+    Kill,
+    /// Run the playbook, only the tasks with a granted tag.
+    Tagged,
+    /// Only ask what it would change.
+    Check,
+    /// Silence what is about this container.
+    Silence,
+    /// End this policy's silences about it.
+    Expire,
+    /// Say something to a channel.
+    Notify,
+    /// Something that no grant covers: which of them.
+    Forbidden(u8),
+}
+
+/// How many kinds of [`Deed::Forbidden`] there are.
+pub const FORBIDDEN: u8 = 6;
+
+/// What the policy does, attempt by attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rung {
     /// Restart the container.
     Restart,
@@ -112,6 +156,8 @@ pub enum Rung {
     Playbook,
     /// Restart it, then run the playbook, in one act.
     Both,
+    /// Do these, in one act.
+    Act(Vec<Deed>),
     /// Wait for so many seconds first.
     Wait(u8),
     /// Do nothing.
@@ -161,6 +207,8 @@ pub struct Plan {
     pub two_policies: bool,
     /// Two new targets within [`STORM`] seconds are a storm.
     pub storms: bool,
+    /// The engine forgets at once when a container was paused.
+    pub forgets: bool,
     /// What was cured comes back again and again.
     pub crash_loop: bool,
     /// Seconds in which attempts count.
@@ -214,7 +262,8 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         prop_oneof![Just(Blind), Just(LieWell), Just(LieFiring), Just(ListsEmpty), Just(ListsDown)],
         prop_oneof![Just(Silenced), Just(SilencesUnknown), Just(Halted), Just(Held), Just(Deploying), Just(PrometheusDown)],
         prop_oneof![Just(DiskFull), Just(DiskUnsure), Just(DiskSlow)],
-        prop_oneof![(0..SERVICES).prop_map(Stopped), (0..SERVICES).prop_map(Recreated)],
+        prop_oneof![Just(ManagerDown), Just(ManagerRefuses), Just(ManagerBreaks), Just(ChannelRefuses), Just(ChannelBreaks)],
+        prop_oneof![1 => (0..SERVICES).prop_map(Stopped), 2 => (0..SERVICES).prop_map(Paused), 1 => (0..SERVICES).prop_map(Recreated)],
         (0_u8..3, 0_usize..7).prop_map(|(n, what)| [
             Retried(n),
             ClosedByPerson(n),
@@ -227,51 +276,89 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ]
 }
 
+fn deed() -> impl Strategy<Value = Deed> {
+    use Deed::*;
+    prop_oneof![
+        2 => Just(Restart), 2 => Just(Pause), 2 => Just(Unpause), 1 => Just(Hup), 1 => Just(Kill), 1 => Just(Tagged), 2 => Just(Check),
+        2 => Just(Silence), 2 => Just(Expire), 2 => Just(Notify),
+    ]
+}
+
+/// Alone, in the mixes that policies are written with, and in any other.
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    use Deed::*;
+    prop_oneof![
+        4 => deed().prop_map(|deed| vec![deed]),
+        2 => Just(vec![Notify, Restart]),
+        2 => Just(vec![Silence, Restart]),
+        1 => Just(vec![Pause, Unpause]),
+        1 => Just(vec![Silence, Tagged, Expire]),
+        4 => vec(deed(), 2..4),
+        1 => (deed(), 0..FORBIDDEN).prop_map(|(deed, forbidden)| vec![deed, Forbidden(forbidden)]),
+    ]
+}
+
 fn rung() -> impl Strategy<Value = Rung> {
     prop_oneof![
         6 => Just(Rung::Restart), 4 => Just(Rung::Playbook), 2 => Just(Rung::Both), 1 => (1_u8..40).prop_map(Rung::Wait),
-        1 => Just(Rung::Ignore), 1 => Just(Rung::Pass), 1 => Just(Rung::Crash), 1 => Just(Rung::Escalate),
+        8 => deeds().prop_map(Rung::Act), 1 => Just(Rung::Ignore), 1 => Just(Rung::Pass), 1 => Just(Rung::Crash), 1 => Just(Rung::Escalate),
+    ]
+}
+
+/// Some of the ladders that only make sense as such.
+fn ladder() -> impl Strategy<Value = Vec<Rung>> {
+    use Deed::*;
+    let act = |deeds: &[Deed]| Rung::Act(deeds.to_vec());
+    prop_oneof![
+        8 => vec(rung(), 1..4),
+        1 => Just(vec![act(&[Silence]), act(&[Expire])]),
+        1 => Just(vec![act(&[Silence, Restart]), act(&[Expire, Notify])]),
+        1 => Just(vec![act(&[Pause]), act(&[Unpause])]),
+        1 => Just(vec![act(&[Notify]), act(&[Check]), act(&[Tagged])]),
     ]
 }
 
 fn kill() -> impl Strategy<Value = (Kill, u8)> {
-    let when = prop_oneof![(0..HORIZON).prop_map(Kill::At), (0_u16..120).prop_map(Kill::Operation)];
+    let when =
+        prop_oneof![(0..HORIZON).prop_map(Kill::At), (0_u16..120).prop_map(Kill::Operation), (0_u8..12).prop_map(Kill::Effect)];
     (when, 0_u8..30)
 }
 
 /// All plans.
 pub fn plans() -> impl Strategy<Value = Plan> {
-    let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), vec(rung(), 1..4));
+    let happens = (vec(firing(), 1..4), vec((0..HORIZON, 1_u8..90, trouble()), 0..6), vec(kill(), 0..4), ladder());
     let rates = ((1_u8..8, 0_u8..4), (1_u8..8, 0_u8..4));
     let at_once = (1_u8..3, 1_u8..3, proptest::bool::weighted(0.5));
     let brakes = (0_u8..40, 1_u8..4, rates, at_once, 0_u8..20);
     let storms = proptest::bool::weighted(0.3);
-    (happens, brakes, (any::<(bool, bool, bool)>(), proptest::bool::weighted(0.2), storms)).prop_map(
-        |(
-            (firings, troubles, kills, ladder),
-            (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
-            ((heals_deliberate, acts_unsure, two_policies), approve, storms),
-        )| Plan {
-            firings,
-            troubles,
-            kills,
-            ladder,
-            cooldown,
-            attempts,
-            actions,
-            policy_actions,
-            concurrent,
-            policy_concurrent,
-            minimum_healthy,
-            takes,
-            heals_deliberate,
-            acts_unsure,
-            approve,
-            two_policies,
-            storms,
-            crash_loop: false,
-            window: 600,
-            length: LENGTH,
-        },
-    )
+    (happens, brakes, ((any::<(bool, bool, bool)>(), proptest::bool::weighted(0.3)), proptest::bool::weighted(0.2), storms))
+        .prop_map(
+            |(
+                (firings, troubles, kills, ladder),
+                (cooldown, attempts, (actions, policy_actions), (concurrent, policy_concurrent, minimum_healthy), takes),
+                (((heals_deliberate, acts_unsure, two_policies), forgets), approve, storms),
+            )| Plan {
+                firings,
+                troubles,
+                kills,
+                ladder,
+                cooldown,
+                attempts,
+                actions,
+                policy_actions,
+                concurrent,
+                policy_concurrent,
+                minimum_healthy,
+                takes,
+                heals_deliberate,
+                acts_unsure,
+                approve,
+                two_policies,
+                storms,
+                forgets,
+                crash_loop: false,
+                window: 600,
+                length: LENGTH,
+            },
+        )
 }

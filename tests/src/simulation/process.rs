@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use paramedic::action::{DockerVerb, Kind, Proposal};
+use paramedic::action::{DockerVerb, Kind, Proposal, ProposedMatcher};
 use paramedic::alert::matchers::Matchers;
 use paramedic::alert::{Alert, IncidentId, Key, Status, Via};
 use paramedic::authorise::Authoriser;
@@ -35,9 +35,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::plan::{Kill, Plan, Rung, STORM, Trouble};
+use super::plan::{Deed, FORBIDDEN, Kill, Plan, Rung, STORM, Trouble};
 use super::store::{Disk, Memory};
-use super::world::{START, World};
+use super::world::{PERSONS_SILENCE, START, World};
 
 /// Ten minutes: the first window of the rates of actions.
 pub const WINDOW: Duration = Duration::from_secs(600);
@@ -90,28 +90,64 @@ impl Medic {
         let reason = String::new();
         let Some(view) = brief.targets.first() else { return Ok(Decision::Escalate { reason }) };
         let target = view.target.to_string();
-        let restart =
-            || Proposal::Docker { verb: DockerVerb::Restart, target: target.clone(), grace_seconds: None, signal: None };
-        let playbook = || Proposal::Playbook {
-            name: "fix.yml".to_owned(),
-            about: target.clone(),
-            host: None,
-            variables: Vec::new(),
-            tags: Vec::new(),
-            check: false,
-        };
+        let propose = |deed: &Deed| proposal(*deed, &target);
+        let playbook = || run_playbook(&target, Vec::new(), false);
         let waited = brief.trigger == Trigger::WaitOver;
         Ok(match self.ladder.get(brief.attempts.len()) {
-            Some(Rung::Restart) => Decision::Act { reason, proposals: vec![restart()] },
+            Some(Rung::Restart) => Decision::Act { reason, proposals: vec![propose(&Deed::Restart)] },
             Some(Rung::Playbook) => Decision::Act { reason, proposals: vec![playbook()] },
-            Some(Rung::Both) => Decision::Act { reason, proposals: vec![restart(), playbook()] },
+            Some(Rung::Both) => Decision::Act { reason, proposals: vec![propose(&Deed::Restart), playbook()] },
+            Some(Rung::Act(deeds)) => Decision::Act { reason, proposals: deeds.iter().map(propose).collect() },
             Some(Rung::Wait(seconds)) if !waited => Decision::Wait { reason, millis: u64::from(*seconds) * 1000 },
-            Some(Rung::Wait(_)) => Decision::Act { reason, proposals: vec![restart()] },
+            Some(Rung::Wait(_)) => Decision::Act { reason, proposals: vec![propose(&Deed::Restart)] },
             Some(Rung::Ignore) => Decision::Ignore { reason },
             Some(Rung::Pass) => Decision::Pass { reason },
             Some(Rung::Crash) => return Err(paramedic::decide::question::Failure::Trapped("on purpose".to_owned())),
             Some(Rung::Escalate) | None => Decision::Escalate { reason },
         })
+    }
+}
+
+fn run_playbook(target: &str, tags: Vec<String>, check: bool) -> Proposal {
+    let (name, about) = ("fix.yml".to_owned(), target.to_owned());
+    Proposal::Playbook { name, about, host: None, variables: Vec::new(), tags, check }
+}
+
+/// What the plugin says for it.
+fn proposal(deed: Deed, target: &str) -> Proposal {
+    let (name, about) = (target.to_owned(), target.to_owned());
+    let docker = |verb, signal: Option<&str>| Proposal::Docker {
+        verb,
+        target: name.clone(),
+        grace_seconds: None,
+        signal: signal.map(str::to_owned),
+    };
+    let silence = |op: &str, seconds: u64| Proposal::Silence {
+        about: name.clone(),
+        matchers: vec![ProposedMatcher { name: "container".to_owned(), op: op.to_owned(), value: "s.*".to_owned() }],
+        millis: seconds * 1_000,
+        comment: "being healed".to_owned(),
+    };
+    let notify = |channel: &str| Proposal::Notify { about: name.clone(), channel: channel.to_owned(), text: "look".to_owned() };
+    match deed {
+        Deed::Restart => docker(DockerVerb::Restart, None),
+        Deed::Pause => docker(DockerVerb::Pause, None),
+        Deed::Unpause => docker(DockerVerb::Unpause, None),
+        Deed::Hup => docker(DockerVerb::Kill, Some("SIGHUP")),
+        Deed::Kill => docker(DockerVerb::Kill, None),
+        Deed::Tagged => run_playbook(target, vec!["safe".to_owned()], false),
+        Deed::Check => run_playbook(target, Vec::new(), true),
+        Deed::Silence => silence("=~", 600),
+        Deed::Expire => Proposal::ExpireSilence { about, id: None },
+        Deed::Notify => notify("oncall"),
+        Deed::Forbidden(which) => match which % FORBIDDEN {
+            0 => docker(DockerVerb::Kill, Some("SIGTERM")),
+            1 => run_playbook(target, vec!["unsafe".to_owned()], false),
+            2 => silence("=", 600),
+            3 => silence("=~", 7_200),
+            4 => Proposal::ExpireSilence { about, id: Some(PERSONS_SILENCE.to_owned()) },
+            _ => notify("boss"),
+        },
     }
 }
 
@@ -125,7 +161,7 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         name: "medic".to_owned(),
         version: "1".to_owned(),
         description: String::new(),
-        actions: vec![Kind::DockerRestart, Kind::AnsiblePlaybook],
+        actions: Kind::ALL.to_vec(),
         lookups: Vec::new(),
         settings_schema: None,
     };
@@ -135,7 +171,15 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         let text = json!({
             "name": name, "plugin": "medic.wasm", "mode": mode, "match": matchers,
             "unless": ["deploying"],
-            "grants": {"docker": {"restart": ["local/s*"], "logs": ["local/s1"]}, "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"]}]},
+            "grants": {
+                "docker": {
+                    "restart": ["local/s*"], "pause": ["local/s*"], "unpause": ["local/s*"],
+                    "kill": {"SIGHUP": ["local/s*"], "SIGKILL": ["local/s*"]}, "logs": ["local/s1"],
+                },
+                "ansible": [{"playbook": "fix.yml", "hosts": ["localhost"], "tags": ["safe"]}],
+                "alertmanager": {"silence": [{"match": ["container=~\"s.*\""], "longest": "1h"}], "expire": true},
+                "notify": ["oncall"],
+            },
             "brakes": {
                 "cooldown": format!("{}s", plan.cooldown),
                 "attempts": format!("{} per {}s", plan.attempts, plan.window),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use paramedic::action::Action;
+use paramedic::action::{Action, Outcome};
 use paramedic::alert::{IncidentId, Status};
 use paramedic::clock::Time;
 use paramedic::incident::{Answer, Closing, Decision, Event, Verdict};
@@ -12,6 +12,7 @@ use paramedic::journal::Entry;
 use paramedic::policy::brakes::PerWindow;
 use paramedic::verify::Seen;
 
+use super::families;
 use super::plan::Trouble;
 use super::process::{Record, STABLE, Said, storm};
 use super::world::{What, World, second};
@@ -42,6 +43,7 @@ pub fn broken(record: &Record) -> Vec<String> {
     people_win(entries, &record.world, &mut wrong);
     stopped_rests(entries, &mut wrong);
     healed_was_seen(entries, &record.world, &mut wrong);
+    families::hold(entries, &record.world, record.ended, &mut wrong);
     wrong
 }
 
@@ -86,10 +88,13 @@ fn one_open_per_key(entries: &[Entry], wrong: &mut Vec<String>) {
 /// An intent as it was written.
 pub(super) struct Intent<'a> {
     pub incident: &'a IncidentId,
+    pub number: u32,
     pub action: &'a Action,
     pub intended: Time,
     pub begun: Option<Time>,
     pub over: Option<Time>,
+    /// How it ended; none where it was cancelled, or is not over.
+    pub outcome: Option<&'a Outcome>,
 }
 
 pub(super) fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
@@ -97,7 +102,15 @@ pub(super) fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
     for entry in entries {
         match &entry.event {
             Event::Intended { intent, action, .. } => {
-                let new = Intent { incident: &entry.incident, action, intended: entry.at, begun: None, over: None };
+                let new = Intent {
+                    incident: &entry.incident,
+                    number: *intent,
+                    action,
+                    intended: entry.at,
+                    begun: None,
+                    over: None,
+                    outcome: None,
+                };
                 all.insert((&entry.incident, *intent), new);
             }
             Event::Begun { intent } => {
@@ -108,6 +121,7 @@ pub(super) fn intents(entries: &[Entry]) -> Vec<Intent<'_>> {
             Event::Ended { intent, .. } | Event::Cancelled { intent, .. } => {
                 if let Some(known) = all.get_mut(&(&entry.incident, *intent)) {
                     known.over = Some(entry.at);
+                    known.outcome = if let Event::Ended { outcome, .. } = &entry.event { Some(outcome) } else { None };
                 }
             }
             _ => {}
@@ -124,7 +138,7 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
         let mut found = false;
         for entry in entries {
             let Event::Begun { intent } = entry.event else { continue };
-            if entry.at > effect.at || spent.contains(&(entry.incident.clone(), intent)) {
+            if entry.at > effect.at {
                 continue;
             }
             let action = entries.iter().find_map(|other| match &other.event {
@@ -133,22 +147,20 @@ fn effects_have_permits(entries: &[Entry], world: &World, wrong: &mut Vec<String
                 }
                 _ => None,
             });
-            let fits = match (&effect.what, action) {
-                (What::Docker { container, started_at }, Some(Action::Docker { container: id, started_at: start, .. })) => {
-                    id.as_str() == container && start == started_at
-                }
-                (What::Playbook(run), Some(Action::Playbook { .. })) => *run == format!("{}-{intent}", entry.incident),
-                _ => false,
-            };
-            if fits {
-                found = spent.insert((entry.incident.clone(), intent));
+            // One permit to end several silences is spent once for each.
+            let part = if let What::Expired(id) = &effect.what { id.clone() } else { String::new() };
+            let permit = (entry.incident.clone(), intent, part);
+            if !spent.contains(&permit)
+                && action.is_some_and(|action| families::is_of(&effect.what, &entry.incident, intent, action))
+            {
+                found = spent.insert(permit);
                 break;
             }
         }
         if !found {
             wrong.push(format!("5: done at {} without a permit of its own: {:?}", second(effect.at), effect.what));
         }
-        if let What::Playbook(run) = &effect.what
+        if let What::Playbook { run, .. } = &effect.what
             && !runs.insert(run.clone())
         {
             wrong.push(format!("5: {run} ran twice"));

@@ -5,16 +5,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use paramedic::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, InventoryHost, Outcome, Target};
-use paramedic::alert::{Alert, Family, Key, Labels, Status};
+use paramedic::action::{Action, ContainerId, DockerHost, DockerVerb, Ending, InventoryHost, Outcome, Signal, Target};
+use paramedic::alert::{Alert, Family, IncidentId, Key, Labels, Status};
 use paramedic::clock::Time;
-use paramedic::execute::Hands;
+use paramedic::execute::alertmanager::Silence;
 use paramedic::execute::docker::{Call, NotDone};
+use paramedic::execute::{Hands, Said, ansible};
 use paramedic::incident::lookup::{LookupError, Sample};
 use paramedic::incident::{Diagnostics, Rule};
 use paramedic::journal::Append;
-use paramedic::look::alertmanager::Hold;
-use paramedic::look::docker::{Container, LookError};
+use paramedic::look::alertmanager::{Hold, Own};
+use paramedic::look::docker::{Container, Freeze, LookError};
 use paramedic::look::sight::Listing;
 use paramedic::look::{Eyes, Unfit, http};
 use paramedic::policy::Probe;
@@ -27,6 +28,12 @@ use super::store::{Fate, Fates};
 
 /// The smallest step of time.
 const MILLI: Duration = Duration::from_millis(1);
+
+/// The id of a silence that a person made.
+pub const PERSONS_SILENCE: &str = "persons";
+
+/// As long as a request to Alertmanager or a channel may be on its way; what was asked takes place, whoever waits for the answer.
+const ON_ITS_WAY: u8 = 8;
 
 /// When every simulation begins.
 pub const START: Time = Time(1_790_000_000_000);
@@ -44,9 +51,26 @@ pub struct Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A container, by its id and the start that it had.
-    Docker { container: String, started_at: String },
+    Docker { verb: DockerVerb, signal: Option<Signal>, container: String, started_at: String },
     /// A playbook, by the name of its run.
-    Playbook(String),
+    Playbook { run: String, tags: Vec<String>, check: bool },
+    /// A silence was made, with this comment.
+    Silenced { comment: String },
+    /// The silence of this id was ended.
+    Expired(String),
+    /// Something was said for this intent.
+    Said { incident: IncidentId, intent: u32, channel: String, text: String },
+}
+
+/// A silence that Paramedic made.
+#[derive(Clone, Debug)]
+struct Quiet {
+    own: Own,
+    /// When it can be seen: a request may be on its way for a while.
+    from: Time,
+    until: Time,
+    /// When somebody ended it.
+    ended: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -55,6 +79,12 @@ struct Service {
     started: Time,
     /// Since when it is down, and whether a person did that.
     down: Option<(Time, bool)>,
+    /// Since when it is paused.
+    paused: Option<Time>,
+    /// When it was last paused or let go on.
+    freeze: Option<Freeze>,
+    /// From when until when a person's pause stood.
+    persons: Vec<(Time, Option<Time>)>,
     /// A restart that is under way: when it will be done.
     restarting: Option<(DockerVerb, Time)>,
     /// Since when it was up, or not: the newest last.
@@ -64,6 +94,7 @@ struct Service {
 #[derive(Debug)]
 struct Run {
     service: u8,
+    check: bool,
     ends: Time,
     told: bool,
 }
@@ -81,8 +112,10 @@ struct State {
     runs: BTreeMap<String, Run>,
     truths: Vec<Truth>,
     effects: Vec<Effect>,
+    silences: Vec<Quiet>,
     looks: Vec<(Time, Key, Seen)>,
     operations: u16,
+    around_effects: u16,
     made: u32,
     unsure: u32,
     calm: bool,
@@ -103,7 +136,7 @@ pub fn second(moment: Time) -> f64 {
     (moment.0 - START.0) as f64 / 1000.0
 }
 
-fn at(second: u16) -> Time {
+pub fn at(second: u16) -> Time {
     START.plus(Duration::from_secs(second.into()))
 }
 
@@ -122,6 +155,9 @@ impl World {
             id: format!("{n:064x}"),
             started: START.minus(Duration::from_secs(9_999)),
             down: None,
+            paused: None,
+            freeze: None,
+            persons: Vec::new(),
             restarting: None,
             history: vec![(Time(0), true)],
         };
@@ -131,8 +167,10 @@ impl World {
             runs: BTreeMap::new(),
             truths,
             effects: Vec::new(),
+            silences: Vec::new(),
             looks: Vec::new(),
             operations: 0,
+            around_effects: 0,
             made: 0,
             unsure: 0,
             calm: false,
@@ -185,6 +223,23 @@ impl World {
         near.iter().all(|up| *up == near[0]).then_some(near[0])
     }
 
+    /// Did a pause by a person stand then, which was not made within so short a time after one of ours that nobody could tell?
+    pub fn paused_by_person(&self, service: u8, moment: Time) -> bool {
+        let state = self.lock();
+        let own = state.services[usize::from(service)].id.clone();
+        let after_ours = |from: Time| {
+            let pauses = |effect: &Effect| matches!(&effect.what, What::Docker { verb: DockerVerb::Pause, container, .. } if *container == own);
+            state
+                .effects
+                .iter()
+                .any(|effect| pauses(effect) && from.since(effect.at) < Duration::from_secs(60) && effect.at <= from)
+        };
+        let stood = |(from, until): &(Time, Option<Time>)| {
+            *from < moment && until.is_none_or(|until| until > moment) && !after_ours(*from)
+        };
+        state.services[usize::from(service)].persons.iter().any(stood)
+    }
+
     /// What was really done.
     pub fn effects(&self) -> Vec<Effect> {
         self.lock().effects.clone()
@@ -202,7 +257,22 @@ impl World {
             state.operations += 1;
             state.operations
         };
-        if self.plan.kills.iter().any(|(kill, _)| matches!(kill, Kill::Operation(at) if *at == number)) {
+        self.die_if(|kill| matches!(kill, Kill::Operation(at) if *at == number)).await;
+    }
+
+    /// One more operation, before or after a side effect.
+    async fn effect(&self) {
+        self.operation().await;
+        let number = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.around_effects += 1;
+            state.around_effects
+        };
+        self.die_if(|kill| matches!(kill, Kill::Effect(at) if u16::from(*at) == number)).await;
+    }
+
+    async fn die_if(&self, now: impl Fn(&Kill) -> bool) {
+        if self.plan.kills.iter().any(|(kill, _)| now(kill)) {
             self.deadly.notify_one();
             std::future::pending::<()>().await;
         }
@@ -273,6 +343,14 @@ impl World {
             match trouble {
                 Trouble::Stopped(service) if begins => state.services[usize::from(*service)].stop(now, true),
                 Trouble::Stopped(service) if ends => state.services[usize::from(*service)].start(now),
+                Trouble::Paused(service) if begins => {
+                    let service = &mut state.services[usize::from(*service)];
+                    if service.is_running() {
+                        service.freeze(now, true);
+                        service.persons.push((now, None));
+                    }
+                }
+                Trouble::Paused(service) if ends => state.services[usize::from(*service)].freeze(now, false),
                 Trouble::Recreated(service) if begins => {
                     state.made += 1;
                     let made = state.made;
@@ -319,14 +397,33 @@ impl Truth {
 
 impl Service {
     fn stop(&mut self, now: Time, by_person: bool) {
+        self.freeze(now, false);
         self.down.get_or_insert((now, by_person));
         self.history.push((now, false));
     }
 
     fn start(&mut self, now: Time) {
+        self.freeze(now, false);
         if self.down.take().is_some() {
             self.started = now;
             self.history.push((now, true));
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.down.is_none() && self.paused.is_none()
+    }
+
+    /// Pauses what runs, or lets go on what is paused.
+    fn freeze(&mut self, now: Time, paused: bool) {
+        if self.down.is_some() || paused == self.paused.is_some() {
+            return;
+        }
+        self.paused = paused.then_some(now);
+        self.freeze = Some(Freeze { paused, at: now });
+        self.history.push((now, !paused));
+        if let Some((_, until)) = self.persons.last_mut().filter(|_| !paused) {
+            until.get_or_insert(now);
         }
     }
 }
@@ -339,7 +436,8 @@ impl State {
             let Some((verb, done)) = service.restarting.filter(|(_, done)| *done <= now) else { continue };
             service.restarting = None;
             match verb {
-                DockerVerb::Stop | DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => service.stop(done, false),
+                DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => {}
+                DockerVerb::Stop => service.stop(done, false),
                 DockerVerb::Restart | DockerVerb::Start => {
                     service.start(done);
                     service.started = done;
@@ -350,7 +448,9 @@ impl State {
         let mut done = Vec::new();
         for run in self.runs.values_mut().filter(|run| run.ends <= now && !run.told) {
             run.told = true;
-            done.push((run.service, run.ends));
+            if !run.check {
+                done.push((run.service, run.ends));
+            }
         }
         for (service, ends) in done {
             self.cure(plan, usize::from(service), Cure::Playbook, ends);
@@ -405,8 +505,24 @@ impl Eyes for World {
     fn deliberately_stopped<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<String>, LookError>> {
         let state = self.lock();
         let number = self.by(&state, container.id.as_str());
-        let stopped = number.is_some_and(|n| matches!(state.services[usize::from(n)].down, Some((_, true))));
-        std::future::ready(Ok(stopped.then(|| "a person did".to_owned()))).boxed()
+        let by_person = |n: u8| {
+            let service = &state.services[usize::from(n)];
+            // As the real engine: that it is paused does not say by whom.
+            matches!(service.down, Some((_, true))) || service.paused.is_some()
+        };
+        std::future::ready(Ok(number.is_some_and(by_person).then(|| "a person did".to_owned()))).boxed()
+    }
+
+    fn last_freeze<'a>(&'a self, container: &'a Container) -> BoxFuture<'a, Result<Option<Freeze>, LookError>> {
+        let answer = if self.has(Trouble::EngineDown) {
+            Err(LookError::TooSlow { host: local(), within: Duration::from_secs(5) })
+        } else {
+            let state = self.lock();
+            let service = self.by(&state, container.id.as_str()).map(|number| &state.services[usize::from(number)]);
+            let known = service.filter(|_| !self.plan.forgets);
+            Ok(known.and_then(|service| service.freeze.filter(|freeze| freeze.at >= service.started)))
+        };
+        std::future::ready(answer).boxed()
     }
 
     fn diagnostics<'a>(&'a self, _: &'a Container) -> BoxFuture<'a, Diagnostics> {
@@ -444,6 +560,21 @@ impl Eyes for World {
         std::future::ready(answer).boxed()
     }
 
+    fn silences(&self) -> BoxFuture<'_, Result<Option<Vec<Own>>, http::LookError>> {
+        let answer = if self.has(Trouble::SilencesUnknown) || self.has(Trouble::ManagerDown) {
+            Err(http::LookError::TimedOut { who: "Alertmanager".to_owned() })
+        } else {
+            let now = Time::now();
+            let seen = |quiet: &Quiet| {
+                let ended = quiet.ended.filter(|ended| *ended <= now);
+                let stands = ended.is_none() && now < quiet.until;
+                Own { stands, updated: Some(ended.unwrap_or(quiet.from)), ..quiet.own.clone() }
+            };
+            Ok(Some(self.lock().silences.iter().filter(|quiet| quiet.from <= now).map(seen).collect()))
+        };
+        std::future::ready(answer).boxed()
+    }
+
     fn playbook<'a>(&'a self, _: &'a str, _: &'a str, _: &'a InventoryHost) -> BoxFuture<'a, Result<String, Unfit>> {
         std::future::ready(Ok(String::new())).boxed()
     }
@@ -461,7 +592,12 @@ impl World {
             target: target(number),
             id: service.id.parse().unwrap(),
             image: String::new(),
-            state: if service.down.is_some() { "exited" } else { "running" }.to_owned(),
+            state: match (service.down, service.paused) {
+                (Some(_), _) => "exited",
+                (None, Some(_)) => "paused",
+                (None, None) => "running",
+            }
+            .to_owned(),
             started_at: service.started.to_string(),
             started: Some(service.started),
             finished: service.down.map(|(since, _)| since),
@@ -477,31 +613,67 @@ impl World {
         }))
     }
 
-    /// The engine does it, whether or not anybody waits for the answer.
-    fn begin(&self, call: Call<'_>) -> Option<Duration> {
+    /// The engine does it, whether or not anybody waits for the answer. Gives how long that takes.
+    fn begin(&self, call: Call<'_>) -> Result<Duration, NotDone> {
+        let no = |message: &str| NotDone::Refused { status: 409, message: message.to_owned() };
         let takes = Duration::from_secs(self.plan.takes.into());
         let mut state = self.lock();
         let now = Time::now();
-        let number = usize::from(self.by(&state, call.id.as_str())?);
-        let service = &mut state.services[number];
-        service.restarting = Some((call.verb, now.plus(takes)));
-        let what = What::Docker { container: service.id.clone(), started_at: service.started.to_string() };
-        state.effects.push(Effect { at: now, what });
-        Some(takes)
+        let number = self.by(&state, call.id.as_str()).ok_or_else(|| no("no such container"))?;
+        let service = &mut state.services[usize::from(number)];
+        let takes = match call.verb {
+            DockerVerb::Pause if !service.is_running() => return Err(no("it is not running")),
+            DockerVerb::Unpause if service.paused.is_none() => return Err(no("it is not paused")),
+            DockerVerb::Kill if service.down.is_some() => return Err(no("it is not running")),
+            DockerVerb::Pause | DockerVerb::Unpause | DockerVerb::Kill => Duration::ZERO,
+            verb => {
+                service.restarting = Some((verb, now.plus(takes)));
+                takes
+            }
+        };
+        let (container, started_at) = (service.id.clone(), service.started.to_string());
+        match call.verb {
+            DockerVerb::Pause => service.freeze(now, true),
+            DockerVerb::Unpause => service.freeze(now, false),
+            // As the real engine, which does not tell who sent a signal.
+            DockerVerb::Kill if call.signal.is_none_or(|signal| signal.is_deadly()) => service.stop(now, true),
+            _ => {}
+        }
+        state
+            .effects
+            .push(Effect { at: now, what: What::Docker { verb: call.verb, signal: call.signal, container, started_at } });
+        Ok(takes)
+    }
+
+    fn done(&self, what: What) {
+        self.lock().effects.push(Effect { at: Time::now(), what });
+    }
+
+    fn answer_takes(&self) -> Duration {
+        Duration::from_secs(self.plan.takes.min(ON_ITS_WAY).into())
+    }
+
+    /// How a request to Alertmanager ends before it is one, and whether its answer will be lost.
+    fn manager(&self) -> Result<bool, NotDone> {
+        if self.has(Trouble::ManagerDown) {
+            return Err(NotDone::NotAsked("nobody answers".to_owned()));
+        }
+        if self.has(Trouble::ManagerRefuses) {
+            return Err(NotDone::Refused { status: 400, message: "bad silence".to_owned() });
+        }
+        Ok(self.has(Trouble::ManagerBreaks))
     }
 }
 
 impl Hands for World {
     fn docker<'a>(&'a self, call: Call<'a>, within: Duration) -> BoxFuture<'a, Result<(), NotDone>> {
         async move {
-            self.operation().await;
+            self.effect().await;
             if self.has(Trouble::EngineDown) {
                 return Err(NotDone::NotAsked("no engine answers".to_owned()));
             }
-            let Some(takes) = self.begin(call) else {
-                return Err(NotDone::Refused { status: 404, message: "no such container".to_owned() });
-            };
-            self.operation().await;
+            let takes = self.begin(call)?;
+            self.effect().await;
             if self.has(Trouble::EngineBreaks) {
                 return Err(NotDone::Unanswered("the connection broke".to_owned()));
             }
@@ -510,7 +682,7 @@ impl Hands for World {
                 return Err(NotDone::Unanswered("the engine gave no answer".to_owned()));
             }
             sleep(takes).await;
-            self.operation().await;
+            self.effect().await;
             Ok(())
         }
         .boxed()
@@ -518,19 +690,73 @@ impl Hands for World {
 
     fn playbook<'a>(&'a self, run: &'a str, action: &'a Action) -> BoxFuture<'a, Outcome> {
         async move {
-            self.operation().await;
+            self.effect().await;
             let takes = Duration::from_secs(self.plan.takes.into());
             let service = (0..SERVICES).find(|n| target(*n) == *action.target()).unwrap();
-            {
-                let mut state = self.lock();
-                let now = Time::now();
-                state.runs.insert(run.to_owned(), Run { service, ends: now.plus(takes), told: false });
-                state.effects.push(Effect { at: now, what: What::Playbook(run.to_owned()) });
-            }
-            self.operation().await;
+            let Action::Playbook { tags, check, .. } = action else { panic!("{action} is no playbook") };
+            self.lock().runs.insert(run.to_owned(), Run { service, check: *check, ends: Time::now().plus(takes), told: false });
+            self.done(What::Playbook { run: run.to_owned(), tags: tags.clone(), check: *check });
+            self.effect().await;
             sleep(takes).await;
-            self.operation().await;
-            Outcome { ending: Ending::Succeeded, message: "done".to_owned(), touched: true, output: Vec::new() }
+            self.effect().await;
+            ansible::labelled(
+                action,
+                Outcome { ending: Ending::Succeeded, message: "done".to_owned(), touched: true, output: Vec::new() },
+            )
+        }
+        .boxed()
+    }
+
+    fn silence<'a>(&'a self, silence: Silence<'a>) -> BoxFuture<'a, Result<String, NotDone>> {
+        async move {
+            self.effect().await;
+            let breaks = self.manager()?;
+            let (from, comment) = (Time::now().plus(self.answer_takes()), silence.comment.to_owned());
+            let id = {
+                let mut state = self.lock();
+                let id = format!("silence-{}", state.silences.len());
+                let own = Own { id: id.clone(), comment: comment.clone(), stands: true, updated: None };
+                state.silences.push(Quiet { own, from, until: from.plus(silence.length), ended: None });
+                id
+            };
+            self.done(What::Silenced { comment });
+            self.effect().await;
+            sleep(self.answer_takes()).await;
+            if breaks { Err(NotDone::Unanswered("the answer was lost".to_owned())) } else { Ok(id) }
+        }
+        .boxed()
+    }
+
+    fn expire<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), NotDone>> {
+        async move {
+            self.effect().await;
+            let breaks = self.manager()?;
+            let at = Time::now().plus(self.answer_takes());
+            self.lock().silences.iter_mut().filter(|quiet| quiet.own.id == id).for_each(|quiet| quiet.ended = Some(at));
+            self.done(What::Expired(id.to_owned()));
+            self.effect().await;
+            sleep(self.answer_takes()).await;
+            if breaks { Err(NotDone::Unanswered("the answer was lost".to_owned())) } else { Ok(()) }
+        }
+        .boxed()
+    }
+
+    fn say<'a>(&'a self, said: Said<'a>) -> BoxFuture<'a, Outcome> {
+        async move {
+            self.effect().await;
+            let outcome =
+                |ending, message: &str| Outcome { ending, message: message.to_owned(), touched: false, output: Vec::new() };
+            if self.has(Trouble::ChannelRefuses) {
+                return outcome(Ending::Failed, "it was not told");
+            }
+            let (incident, channel, text) = (said.incident.id.clone(), said.channel.to_owned(), said.text.to_owned());
+            self.done(What::Said { incident, intent: said.intent, channel, text });
+            self.effect().await;
+            sleep(self.answer_takes()).await;
+            if self.has(Trouble::ChannelBreaks) {
+                return outcome(Ending::TimedOut, "it was not told, as far as can be told");
+            }
+            outcome(Ending::Succeeded, "it was told")
         }
         .boxed()
     }

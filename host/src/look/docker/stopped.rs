@@ -39,6 +39,15 @@ enum End {
     Forgotten,
 }
 
+/// The last time a container was paused, or let go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// Paused, or let go on?
+    pub paused: bool,
+    /// When, by the engine's clock.
+    pub at: Time,
+}
+
 impl Engines {
     /// Says in words how one can tell that a person stopped (or paused) this container; `None` if it runs or ended on its own.
     ///
@@ -54,7 +63,7 @@ impl Engines {
         if !container.error.is_empty() || container.out_of_memory {
             return Ok(None);
         }
-        let end = end_of(&self.events_since_start(container).await?);
+        let end = end_of(&self.events_since_start(container, []).await?);
         let policy = &container.restart_policy;
         Ok(match end {
             End::Stopped(at) => Some(format!("it was stopped through the engine (docker stop, Compose) at {at}")),
@@ -73,12 +82,27 @@ impl Engines {
         })
     }
 
-    async fn events_since_start(&self, container: &Container) -> Result<Vec<Seen>, LookError> {
+    /// When it was last paused or let go on since its last start; `None` when the engine does not remember that: it keeps few events.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub async fn last_freeze(&self, container: &Container) -> Result<Option<Freeze>, LookError> {
+        // Only these, since of all events only so many are read.
+        let only = ("event".to_owned(), vec!["pause".to_owned(), "unpause".to_owned()]);
+        Ok(freeze_of(&self.events_since_start(container, [only]).await?))
+    }
+
+    async fn events_since_start(
+        &self,
+        container: &Container,
+        more: impl IntoIterator<Item = (String, Vec<String>)>,
+    ) -> Result<Vec<Seen>, LookError> {
         let host = &container.target.host;
         let client = self.client(host, super::DEADLINE)?;
         let only = |what: &str| vec![what.to_owned()];
-        let filters =
+        let mut filters =
             HashMap::from([("type".to_owned(), only("container")), ("container".to_owned(), only(container.id.as_str()))]);
+        filters.extend(more);
         let options = EventsOptionsBuilder::new()
             .since(&seconds(container.started.unwrap_or_default()))
             // Not later than now, or the engine keeps the answer open and waits for more.
@@ -125,6 +149,14 @@ fn end_of(events: &[Seen]) -> End {
     }
 }
 
+fn freeze_of(events: &[Seen]) -> Option<Freeze> {
+    events.iter().rev().find_map(|event| match event.action.as_str() {
+        "pause" => Some(Freeze { paused: true, at: event.at }),
+        "unpause" => Some(Freeze { paused: false, at: event.at }),
+        _ => None,
+    })
+}
+
 /// Signals that people end programs with; the others (HUP, USR1, ...) only tell it something.
 fn is_deadly(signal: &str) -> bool {
     matches!(signal.strip_prefix("SIG").unwrap_or(signal), "2" | "INT" | "3" | "QUIT" | "9" | "KILL" | "15" | "TERM")
@@ -139,13 +171,25 @@ fn seconds(time: Time) -> String {
 mod tests {
     use super::*;
 
-    fn end(events: &[(&str, &str, i64)]) -> End {
+    fn seen(events: &[(&str, &str, i64)]) -> Vec<Seen> {
         let seen = |(action, signal, at): &(&str, &str, i64)| Seen {
             action: (*action).to_owned(),
             signal: Some((*signal).to_owned()).filter(|s| !s.is_empty()),
             at: Time(*at),
         };
-        end_of(&events.iter().map(seen).collect::<Vec<_>>())
+        events.iter().map(seen).collect()
+    }
+
+    fn end(events: &[(&str, &str, i64)]) -> End {
+        end_of(&seen(events))
+    }
+
+    #[test]
+    fn of_pauses_the_last_word_counts() {
+        let freeze = |events: &[(&str, &str, i64)]| freeze_of(&seen(events)).map(|freeze| (freeze.paused, freeze.at.0));
+        assert_eq!(freeze(&[("start", "", 0), ("pause", "", 1), ("exec_die", "", 2)]), Some((true, 1)));
+        assert_eq!(freeze(&[("pause", "", 1), ("unpause", "", 2)]), Some((false, 2)));
+        assert_eq!(freeze(&[("start", "", 0)]), None, "not remembered is not told");
     }
 
     #[test]

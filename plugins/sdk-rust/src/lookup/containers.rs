@@ -16,7 +16,9 @@ pub fn find(host: &str, labels: &[(&str, &str)]) -> Result<Vec<Container>, Looku
     if cfg!(not(target_arch = "wasm32")) {
         return fake::find(host, labels);
     }
-    let labels: Vec<_> = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // In the order of their names, as the contract has it.
+    let labels: BTreeMap<_, _> = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let labels: Vec<_> = labels.into_iter().collect();
     Ok(wit::find(host, &labels)?.into_iter().map(Container::from).collect())
 }
 
