@@ -107,7 +107,7 @@ fn lay(folder: &Path, case: &Case) {
         File::Folder => std::fs::create_dir(bad).unwrap(),
         File::Unreadable => {
             std::fs::write(&bad, "secret").unwrap();
-            std::fs::set_permissions(bad, PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(bad, PermissionsExt::from_mode(0o000)).unwrap();
         }
         File::Dangling => symlink("gone.wasm", bad).unwrap(),
         File::Circle => symlink("bad.wasm", bad).unwrap(),
