@@ -1,6 +1,7 @@
 //! `paramedic check`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -168,7 +169,7 @@ fn lookups(loaded: &Loaded) -> Vec<LookupKeys> {
 }
 
 /// Expressions of `unless` that Prometheus refuses: they would hold for ever.
-async fn unaskable(sources: &Sources, policies: &[(PathBuf, Policy)]) -> Vec<String> {
+async fn unaskable(sources: &Sources, policies: &[(PathBuf, Arc<Policy>)]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (file, policy) in policies {
         for (i, promql) in policy.unless.iter().enumerate() {

@@ -104,7 +104,7 @@ fn configured(replay: &Replay) -> anyhow::Result<(Config, Vec<LoadedPolicy>)> {
     for loaded in &mut policies {
         // A person who is asked is taken to say yes.
         if loaded.policy.mode == Mode::Approve || !replay.as_written {
-            loaded.policy.mode = Mode::Enforce;
+            Arc::make_mut(&mut loaded.policy).mode = Mode::Enforce;
         }
     }
     Ok((config, policies))
