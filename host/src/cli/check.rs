@@ -50,7 +50,7 @@ impl Check {
         };
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let overlaps = config::overlap::overlaps(&policies);
-        let sandbox = Sandbox::new(None)?;
+        let sandbox = Sandbox::beside(&config.data)?;
         let (loaded, odd) = match server::load(&sandbox, &config.plugins, policies, None).await {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),

@@ -43,7 +43,7 @@ pub(super) async fn run(replay: &Replay, url: &str) -> anyhow::Result<End> {
         note(format!("{error}; alerts are taken without its external labels"));
         Labels::new()
     });
-    let sandbox = Sandbox::new(None)?;
+    let sandbox = Sandbox::beside(&config.data)?;
     let (loaded, _) = server::load(&sandbox, &config.plugins, policies, None).await?;
     let progress = Progress::of("Asking Prometheus");
     let drop_labels = &config.identity.drop;
