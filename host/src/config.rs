@@ -149,9 +149,9 @@ pub struct LoadedPolicy {
     /// The file.
     pub file: PathBuf,
     /// What it says.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// The same as it was written, for showing it: what is new in a policy needs nothing there.
-    pub written: serde_json::Value,
+    pub written: Arc<serde_json::Value>,
     /// Where its `plugin` stands, and its `settings`.
     pub places: [Option<problem::Place>; 2],
 }
@@ -330,12 +330,12 @@ fn read_policy(file: &Path, known: Option<&LoadedPolicy>) -> Result<(Source, Loa
         return Ok((source, same.clone()));
     }
     let source = source.parsed()?;
-    let policy = Policy { digest: source.digest(), ..source.read()? };
+    let policy = Arc::new(Policy { digest: source.digest(), ..source.read()? });
     let problems = check::policy(&source, &policy);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let written = source.read()?;
+    let written = Arc::new(source.read()?);
     let places = ["plugin", "settings"].map(|key| source.problem(key, "", "").place);
     Ok((source, LoadedPolicy { file: file.to_owned(), policy, written, places }))
 }

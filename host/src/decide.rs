@@ -44,8 +44,8 @@ const MOST_EXPLAINED: usize = 3;
 /// A policy with its plugin, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The policy as written.
-    pub policy: Policy,
+    /// The policy as written; the same one for whoever needs it.
+    pub policy: Arc<Policy>,
     /// Its plugin.
     pub plugin: Arc<dyn Judge>,
 }

@@ -440,7 +440,7 @@ impl Healer {
     }
 
     async fn escalate(&self, incident: &Incident, message: String) -> Result<(), JournalError> {
-        let message = match self.policy_of(incident).and_then(|loaded| loaded.policy.escalate) {
+        let message = match self.policy_of(incident).and_then(|loaded| loaded.policy.escalate.clone()) {
             Some(whom) => format!("{message} (for {})", clean(&whom, 80)),
             None => message,
         };

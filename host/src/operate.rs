@@ -308,7 +308,7 @@ impl From<JournalError> for No {
 pub struct Operator {
     journal: Journal,
     intake: Arc<Intake>,
-    policies: Present<HashMap<String, Policy>>,
+    policies: Present<HashMap<String, Arc<Policy>>>,
     reload: Option<Reload>,
     halt_file: PathBuf,
     holds: Holds,
@@ -320,7 +320,7 @@ impl Operator {
     pub fn new(
         journal: Journal,
         intake: Arc<Intake>,
-        policies: Present<HashMap<String, Policy>>,
+        policies: Present<HashMap<String, Arc<Policy>>>,
         halt_file: PathBuf,
         holds: Holds,
         nudge: UnboundedSender<IncidentId>,

@@ -301,7 +301,7 @@ async fn warn_of_hasty_policies(sources: &Sources, policies: &Present<Vec<Loaded
                 continue;
             }
             // That it cannot be asked is said by whoever asks it what fires.
-            let files: Vec<_> = now.iter().map(|one| (one.file.clone(), one.policy.clone())).collect();
+            let files: Vec<_> = now.iter().map(|one| (one.file.clone(), Arc::clone(&one.policy))).collect();
             let Ok(doubts) = doubts(prometheus, &files).await else { continue };
             doubts.iter().filter(|doubt| !said.contains(*doubt)).for_each(|doubt| tracing::warn!("{doubt}"));
             (*about, *said) = (Some(Arc::clone(&now)), doubts);
@@ -500,6 +500,6 @@ async fn keep(kept: &Path, bytes: &[u8], digest: &str) -> anyhow::Result<()> {
 }
 
 /// The policies for whoever looks.
-fn shown(written: &[(PathBuf, serde_json::Value)], loaded: &[Loaded], global: &Brakes) -> Vec<Shown> {
+fn shown(written: &[(PathBuf, Arc<serde_json::Value>)], loaded: &[Loaded], global: &Brakes) -> Vec<Shown> {
     written.iter().zip(loaded).map(|((file, written), loaded)| Shown::of(file, written, loaded, global)).collect()
 }

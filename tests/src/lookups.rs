@@ -78,7 +78,8 @@ async fn ask_with(plugin: &str, lookout: Lookout, grants: Value, settings: Value
     }))
     .unwrap();
     let plugin = sandbox().load(plugin, &component(plugin)).await.unwrap();
-    let decider = Decider::new(vec![Loaded { policy, plugin }], Arc::clone(sandbox()), PathBuf::new()).looking(lookout);
+    let decider =
+        Decider::new(vec![Loaded { policy: Arc::new(policy), plugin }], Arc::clone(sandbox()), PathBuf::new()).looking(lookout);
     let mut answers = decider.rehearse(&question(now), now).await;
     assert_eq!(answers.len(), 1);
     answers.remove(0)
@@ -518,7 +519,7 @@ async fn where_nothing_can_be_looked_at_everything_is_denied() {
     let policy = json!({"name": "curious", "plugin": "looks.wasm", "mode": "enforce", "settings": {"lookups": [{"metrics": "up"}]},
         "grants": {"metrics": ["*"]}, "limits": {"deadline": "2s"}});
     let plugin: Arc<dyn Judge> = sandbox().load("looks", &component("looks")).await.unwrap();
-    let loaded = Loaded { policy: serde_json::from_value(policy).unwrap(), plugin };
+    let loaded = Loaded { policy: Arc::new(serde_json::from_value(policy).unwrap()), plugin };
     let decider = Decider::new(vec![loaded], Arc::clone(sandbox()), PathBuf::new());
     let answer = decider.rehearse(&question(Time(5)), Time(5)).await.remove(0);
     assert!(denied(&answer.lookups[0].answer).contains("nothing can be looked at here"));

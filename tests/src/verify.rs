@@ -360,7 +360,7 @@ async fn every_question_to_an_address_makes_a_connection_of_its_own() -> Result<
 }
 
 /// A policy with these lines, as it is read from a file.
-fn policy(lines: &str) -> Result<(PathBuf, Policy)> {
+fn policy(lines: &str) -> Result<(PathBuf, Arc<Policy>)> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("10-x.yaml"), format!("name: p\nplugin: p.wasm\n{lines}"))?;
     let loaded = config::load_policies(folder.path())?.pop().context("one policy")?;

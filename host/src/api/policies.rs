@@ -1,8 +1,9 @@
 //! The policies as they are loaded, for programs and for whoever asks which brakes are in force.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::decide::Loaded;
@@ -24,7 +25,8 @@ pub struct Shown {
     /// Its brakes; where it leaves one to the global ones, those.
     brakes: Value,
     /// The whole file.
-    written: Value,
+    #[serde(serialize_with = "whole")]
+    written: Arc<Value>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +41,7 @@ struct PluginShown {
 
 impl Shown {
     /// What there is to show of this one.
-    pub fn of(file: &Path, written: &Value, loaded: &Loaded, global: &Brakes) -> Self {
+    pub fn of(file: &Path, written: &Arc<Value>, loaded: &Loaded, global: &Brakes) -> Self {
         let (policy, manifest) = (&loaded.policy, loaded.plugin.manifest());
         Self {
             name: policy.name.clone(),
@@ -56,7 +58,7 @@ impl Shown {
             matchers: policy.matchers.iter().map(ToString::to_string).collect(),
             grants: written.get("grants").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())),
             brakes: in_force(&policy.brakes, global),
-            written: written.clone(),
+            written: Arc::clone(written),
         }
     }
 
@@ -70,6 +72,10 @@ impl Shown {
         let (mode, plugin) = (self.mode.to_owned(), self.plugin.file.clone());
         vec![("policy", self.name.clone()), ("mode", mode), ("plugin", plugin), ("sha256", self.plugin.sha256.clone())]
     }
+}
+
+fn whole<S: Serializer>(written: &Arc<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+    written.serialize(serializer)
 }
 
 /// The policy's brakes; where it leaves one to the global ones, those.

@@ -109,7 +109,7 @@ impl Ask {
         let (config, policies) = config::load_all(&self.config.config)?;
         let name = |file: &PathBuf| file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let files = policies.iter().map(|loaded| name(&loaded.file)).collect();
-        let sandbox = Sandbox::new(None)?;
+        let sandbox = Sandbox::beside(&config.data)?;
         let (loaded, _) = server::load(&sandbox, &config.plugins, policies, None).await?;
         let eyes: Arc<dyn Eyes> = Arc::new(server::world(&config)?);
         let authoriser = server::authoriser(&config, &eyes);

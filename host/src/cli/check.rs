@@ -1,6 +1,7 @@
 //! `paramedic check`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -49,7 +50,7 @@ impl Check {
         };
         let written: Vec<_> = policies.iter().map(|loaded| (loaded.file.clone(), loaded.policy.clone())).collect();
         let overlaps = config::overlap::overlaps(&policies);
-        let sandbox = Sandbox::new(None)?;
+        let sandbox = Sandbox::beside(&config.data)?;
         let (loaded, odd) = match server::load(&sandbox, &config.plugins, policies, None).await {
             Ok(loaded) => loaded,
             Err(problems) => return self.bad(&problems.to_string()),
@@ -168,7 +169,7 @@ fn lookups(loaded: &Loaded) -> Vec<LookupKeys> {
 }
 
 /// Expressions of `unless` that Prometheus refuses: they would hold for ever.
-async fn unaskable(sources: &Sources, policies: &[(PathBuf, Policy)]) -> Vec<String> {
+async fn unaskable(sources: &Sources, policies: &[(PathBuf, Arc<Policy>)]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (file, policy) in policies {
         for (i, promql) in policy.unless.iter().enumerate() {

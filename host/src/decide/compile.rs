@@ -35,6 +35,8 @@ const COMPILERS: usize = 4;
 const MAX_CODE: u64 = 192 << 20;
 /// Bytes that are kept of what the compiler says about an error.
 const MAX_SAID: u64 = 4 << 10;
+/// The signal that nobody here has sent.
+const KILLED: i32 = 9;
 /// How long a process that was killed is waited for.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -142,6 +144,7 @@ impl Compiler {
             }
             (Some(1), _) => Err(not_compiled(said)),
             (_, Some(signal)) if signal == apart::OUT_OF_TIME => Err(Problem::TooSlow(self.bounds.within)),
+            (_, Some(KILLED)) => Err(crashed("it was killed from outside, as the kernel does when memory is short")),
             _ => Err(crashed(&format!("{status}: {said}"))),
         }
     }

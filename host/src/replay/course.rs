@@ -92,7 +92,7 @@ pub struct Course {
 impl Course {
     /// With these policies, each as it is: whoever wants to see what they would do if they were enforced says so in them.
     pub fn new(decider: impl FnOnce(Vec<Loaded>) -> Decider, policies: Vec<Loaded>, rules: Rulebook, assumed: Assumed) -> Self {
-        let on_paper = |loaded: Loaded| Loaded { policy: paper::on_paper(&loaded.policy), ..loaded };
+        let on_paper = |loaded: Loaded| Loaded { policy: Arc::new(paper::on_paper(&loaded.policy)), ..loaded };
         let decider = decider(policies.into_iter().map(on_paper).collect());
         let mut brakes = rules.brakes.clone();
         brakes.minimum_healthy.clear();

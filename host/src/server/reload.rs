@@ -60,7 +60,7 @@ const WATCH: &str = "a file has changed";
 #[derive(Debug)]
 pub(super) struct Presents {
     pub decider: Present<Decider>,
-    pub operators: Present<HashMap<String, Policy>>,
+    pub operators: Present<HashMap<String, Arc<Policy>>>,
     pub whom: Present<BTreeMap<String, String>>,
     pub shown: Present<Vec<Shown>>,
     /// As they were read, for what is said about them, and so that they need not be read again.
@@ -336,8 +336,8 @@ fn clean_lines(text: &str) -> String {
     text.lines().take(200).map(|line| clean(line, 500)).collect::<Vec<_>>().join("\n")
 }
 
-fn by_name(policies: &[Loaded]) -> HashMap<String, Policy> {
-    policies.iter().map(|loaded| (loaded.policy.name.clone(), loaded.policy.clone())).collect()
+fn by_name(policies: &[Loaded]) -> HashMap<String, Arc<Policy>> {
+    policies.iter().map(|loaded| (loaded.policy.name.clone(), Arc::clone(&loaded.policy))).collect()
 }
 
 fn whom(policies: &[Loaded]) -> BTreeMap<String, String> {

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::PAUSE;
@@ -32,7 +33,7 @@ const ALL_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When Prometheus cannot be asked, or has not answered all that is asked within a minute.
-pub async fn doubts(prometheus: &Prometheus, policies: &[(PathBuf, Policy)]) -> Result<Vec<String>, LookError> {
+pub async fn doubts(prometheus: &Prometheus, policies: &[(PathBuf, Arc<Policy>)]) -> Result<Vec<String>, LookError> {
     in_time(prometheus.who(), all_doubts(prometheus, policies)).await
 }
 
@@ -42,7 +43,7 @@ async fn in_time<T>(who: &str, all: impl Future<Output = Result<T, LookError>>) 
     tokio::time::timeout(ALL_WITHIN, all).await.unwrap_or_else(late)
 }
 
-async fn all_doubts(prometheus: &Prometheus, policies: &[(PathBuf, Policy)]) -> Result<Vec<String>, LookError> {
+async fn all_doubts(prometheus: &Prometheus, policies: &[(PathBuf, Arc<Policy>)]) -> Result<Vec<String>, LookError> {
     let rules = prometheus.loaded().await?;
     // Programs that only speak Prometheus' language show no configuration; its defaults are as good a guess as any.
     let scrapes = prometheus.scrapes().await.unwrap_or_default();

@@ -4,6 +4,7 @@
 //! may have looked at is from then. What it cannot be asked is "cannot tell".
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -28,7 +29,7 @@ pub(crate) fn looks_back(promql: &str) -> Result<Duration, String> {
 }
 
 /// Warns of policies whose own expression passes whatever the value is.
-pub fn passing_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
+pub fn passing_anyway(policies: &[(PathBuf, Arc<Policy>)]) -> Vec<String> {
     let asks = |policy: &Policy| match &policy.verify.probe {
         Some(Probe::Promql(promql)) if !selectors::compares(promql) => Some(clean(promql, 200)),
         _ => None,
@@ -43,7 +44,7 @@ pub fn passing_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
 }
 
 /// Warns of policies whose `unless` may hold at any value. A series that is there only while nothing shall be done needs no comparison.
-pub fn holding_anyway(policies: &[(PathBuf, Policy)]) -> Vec<String> {
+pub fn holding_anyway(policies: &[(PathBuf, Arc<Policy>)]) -> Vec<String> {
     let needs_none = |promql: &str| ["absent", "ALERTS", " and ", " unless "].iter().any(|word| promql.contains(word));
     let suspect = |promql: &&String| !selectors::compares(promql) && !needs_none(promql);
     let warning = |file: &Path, promql: &String| {

@@ -193,7 +193,7 @@ fn policies(plan: &Plan) -> Vec<Loaded> {
         });
         serde_json::from_value(text).unwrap()
     };
-    let loaded = |policy| Loaded { policy, plugin: Arc::clone(&plugin) };
+    let loaded = |policy| Loaded { policy: Arc::new(policy), plugin: Arc::clone(&plugin) };
     let mode = if plan.approve { "approve" } else { "enforce" };
     let mut all = vec![loaded(policy("watch", &[], "observe"))];
     if plan.two_policies {

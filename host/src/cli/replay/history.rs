@@ -43,7 +43,7 @@ pub(super) async fn run(replay: &Replay, url: &str) -> anyhow::Result<End> {
         note(format!("{error}; alerts are taken without its external labels"));
         Labels::new()
     });
-    let sandbox = Sandbox::new(None)?;
+    let sandbox = Sandbox::beside(&config.data)?;
     let (loaded, _) = server::load(&sandbox, &config.plugins, policies, None).await?;
     let progress = Progress::of("Asking Prometheus");
     let drop_labels = &config.identity.drop;
@@ -104,7 +104,7 @@ fn configured(replay: &Replay) -> anyhow::Result<(Config, Vec<LoadedPolicy>)> {
     for loaded in &mut policies {
         // A person who is asked is taken to say yes.
         if loaded.policy.mode == Mode::Approve || !replay.as_written {
-            loaded.policy.mode = Mode::Enforce;
+            Arc::make_mut(&mut loaded.policy).mode = Mode::Enforce;
         }
     }
     Ok((config, policies))

@@ -39,7 +39,7 @@ pub(super) async fn prove(replay: &Replay, id: &str) -> anyhow::Result<End> {
     let asked = Questions::of(journal.read(&id, 0, usize::MAX)?);
     let Some(first) = asked.first() else { bail!("incident {id} has no decision yet, so there is nothing to repeat") };
     let alert = clean(first.question.incident.alert.name(), 120);
-    let mut shelf = Shelf::new(Sandbox::new(None)?, folder.join("plugins"), replay.plugins.clone());
+    let mut shelf = Shelf::new(Sandbox::beside(&folder)?, folder.join("plugins"), replay.plugins.clone());
     let mut decisions = Vec::new();
     for asked in &asked {
         for answered in &asked.answers {

@@ -74,7 +74,7 @@ fn trial(policy: Policy, plugin: &Arc<Plugin>, settings: Settings, config: Optio
 /// The policy that is meant.
 fn policy(replay: &Replay, plugin: &Path) -> anyhow::Result<Policy> {
     if let Some(file) = &replay.policy {
-        return Ok(config::load_policy(file)?.policy);
+        return Ok(Arc::unwrap_or_clone(config::load_policy(file)?.policy));
     }
     let file = plugin.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let config = config::load(&replay.data.config.config).context("--policy FILE says which policy it is for, or else")?;
@@ -82,7 +82,7 @@ fn policy(replay: &Replay, plugin: &Path) -> anyhow::Result<Policy> {
     let named = |policy: &&config::LoadedPolicy| policy.policy.plugin.file == file;
     let mut fits: Vec<_> = all.iter().filter(named).map(|loaded| (&loaded.file, &loaded.policy)).collect();
     match (fits.pop(), fits.first()) {
-        (Some((_, only)), None) => Ok(only.clone()),
+        (Some((_, only)), None) => Ok((**only).clone()),
         (Some((one, _)), Some((other, _))) => bail!(
             "several policies have the plugin {}, such as {} and {}: say which with --policy FILE",
             clean(&file, 120),

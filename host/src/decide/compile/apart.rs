@@ -1,7 +1,7 @@
 //! The process that compiles one component: this program again, under bounds of its own.
 //!
 //! stdin: eight bytes of length, the component, and then nothing, for as long as somebody waits for it. stdout: the compiled code. stderr: why
-//! there is none. It opens no file and no connection, and writes nothing down. Its memory and its time on processors are bounded by the
+//! there is none. It opens no file for that and no connection, and writes nothing down. Its memory and its time on processors are bounded by the
 //! kernel, so that they hold even if whoever asked is stopped; the time by the clock is kept by whoever asked.
 
 use std::ffi::OsString;
@@ -24,6 +24,8 @@ const OURSELVES: &str = "/proc/self/exe";
 pub(super) const OUT_OF_TIME: i32 = 24;
 /// How nice it is to decisions. No more: a start on a busy machine must not take for ever.
 const NICENESS: i32 = 5;
+/// When memory is short, the kernel ends this process rather than the server or a playbook.
+const FIRST_TO_GO: &str = "500";
 /// Decided by the component's size, which is bounded before; a wrong number must not become memory.
 const MAX_COMPONENT: u64 = 1 << 30;
 
@@ -75,8 +77,9 @@ fn bound(memory: u64, seconds: u64) -> Result<(), String> {
         let limit = Rlimit { current: Some(most), maximum: Some(most) };
         setrlimit(what, limit).map_err(|error| format!("the compiler cannot be bounded: {error}"))?;
     }
-    // Where it is not allowed, it is a process like others.
+    // Where these are not allowed, it is a process like others.
     let _refused = setpriority_process(None, NICENESS);
+    let _refused = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
     Ok(())
 }
 
