@@ -73,8 +73,9 @@ fn bound(memory: u64, seconds: u64) -> Result<(), String> {
     let cores = available_parallelism().map_or(1, usize::from) as u64;
     // Not of addresses: what is only reserved costs nothing.
     for (what, most) in [(Resource::Data, memory), (Resource::Cpu, seconds.saturating_mul(cores)), (Resource::Core, 0)] {
-        let most = getrlimit(what).maximum.map_or(most, |now| now.min(most));
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        let within = |most: u64| getrlimit(what).maximum.map_or(most, |now| now.min(most));
+        // At the outer limit of time it is killed without a word; at the inner one it is told apart.
+        let limit = Rlimit { current: Some(within(most)), maximum: Some(within(most.saturating_add(1))) };
         setrlimit(what, limit).map_err(|error| format!("the compiler cannot be bounded: {error}"))?;
     }
     // Where these are not allowed, it is a process like others.
