@@ -149,3 +149,24 @@ fn what_is_shipped_is_well_written() {
     let stack = config::load(&root.join("stack/paramedic/paramedic.yaml")).unwrap();
     assert!(!stack.listen.ip().is_loopback() && stack.auth.token_file.is_some());
 }
+
+/// What was read before is not taken apart again; what is wrong about it now is told with its place all the same.
+#[test]
+fn what_is_as_it_was_is_known_and_still_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = folder.path().join("policies");
+    fs::create_dir(&policies).unwrap();
+    let write = |file: &str, name: &str| fs::write(policies.join(file), format!("plugin: p.wasm\nname: {name}\n")).unwrap();
+    write("20.yaml", "same");
+    write("30.yaml", "changed");
+    let config = config::Config { policies: policies.clone(), ..config::Config::default() };
+    let before = config::load_present(&config, &[]).unwrap();
+    write("30.yaml", "other");
+    let now = config::load_present(&config, &before).unwrap();
+    let shared = |n: usize| std::sync::Arc::ptr_eq(&before[n].policy, &now[n].policy);
+    assert_eq!((shared(0), shared(1)), (true, false));
+    assert_eq!(now.iter().map(|one| one.policy.name.as_str()).collect::<Vec<_>>(), ["same", "other"]);
+    write("10.yaml", "same");
+    let said = config::load_present(&config, &now).unwrap_err().to_string();
+    assert!(said.contains("20.yaml:2:7: ") && said.contains("`same` is already taken by 10.yaml"), "{said}");
+}

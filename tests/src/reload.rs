@@ -184,6 +184,23 @@ async fn many_hangups_end_nothing_and_a_stop_in_between_is_a_stop() {
     assert!(status.success(), "{status}");
 }
 
+/// Many policies may ask one plugin: what is wrong with it is told once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_cannot_be_loaded_is_told_once_however_many_policies_ask_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, plugin) in [("a", "broken"), ("b", "gone"), ("c", "broken"), ("d", "broken")] {
+        std::fs::write(folder.path().join(format!("{name}.yaml")), format!("name: {name}\nplugin: {plugin}.wasm\n")).unwrap();
+    }
+    std::fs::write(folder.path().join("broken.wasm"), "").unwrap();
+    let read = config::load_policies(folder.path()).unwrap();
+    let said = server::load(sandbox(), folder.path(), read, None).await.unwrap_err().to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("a.yaml:2:9: ") && lines[0].contains("the file is empty"), "{said}");
+    assert!(lines[0].ends_with("; 2 more policies ask it, too"), "{said}");
+    assert!(lines[1].contains("b.yaml:2:9: ") && lines[1].contains("gone.wasm") && !lines[1].contains("ask it, too"), "{said}");
+}
+
 /// The same plugin with other bytes: a custom section changes nothing but the digest.
 fn twin(plugin: &[u8], n: u8) -> Vec<u8> {
     [plugin, &[0, 3, 1, b'n', n]].concat()
