@@ -27,7 +27,7 @@ use crate::clock::Time;
 use crate::decide::{Decider, Loaded, Question};
 use crate::execute::Executor;
 use crate::incident::{
-    Answer, Closing, Decision, Diagnostics, Event, Incident, Progress, Rule, Step, TargetView, Trigger, Verdict,
+    Answer, Closing, Decision, Diagnostics, Event, Incident, Intent, Progress, Rule, Step, TargetView, Trigger, Verdict,
 };
 use crate::journal::{Append, Appended, Journal, JournalError};
 use crate::look::Eyes;
@@ -499,11 +499,11 @@ pub(crate) fn taker<'a>(incident: &Incident, answers: &'a [Answer]) -> Option<&'
     taken.filter(|_| incident.owner.is_none()).map(|answer| answer.policy.as_str())
 }
 
-/// The locks of the targets of all attempts.
+/// The locks of the targets of all attempts. Whoever only told people something has tried nothing.
 pub(crate) fn tried(incident: &Incident) -> Vec<String> {
     let intents = incident.attempts.iter().flat_map(|attempt| &attempt.intents);
-    let begun = intents.filter(|intent| matches!(intent.progress, Progress::Ended(_)));
-    begun.map(|intent| target_key(intent.action.target())).collect()
+    let begun = |intent: &&Intent| intent.action.touches() && matches!(intent.progress, Progress::Ended(_));
+    intents.filter(begun).map(|intent| target_key(intent.action.target())).collect()
 }
 
 /// What follows when nobody took the incident: an error escalates, and so does an owner that cannot answer.

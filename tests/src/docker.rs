@@ -157,7 +157,7 @@ async fn a_changed_target_is_left_alone() {
     docker(&["restart", &patient.name]);
     let started = patient.inspect("{{.State.StartedAt}}");
     let restarted = carry(&engines(), &before, DEADLINE).await;
-    assert_says(&restarted, Ending::Failed, &["changed target", "started by somebody else", "nothing was done"]);
+    assert_says(&restarted, Ending::Failed, &["changed target", "by somebody else", "nothing was done"]);
     assert_eq!(patient.inspect("{{.State.StartedAt}}"), started);
 
     let before = authorised(DockerVerb::Stop, &patient, Some(1)).await;

@@ -173,3 +173,26 @@ fn a_pause_by_a_person_holds_although_we_restarted_it_before_and_one_of_ours_hol
         assert_eq!((allowed, held(&record)), (2, 0), "forgets {forgets}: {}", told(&record));
     }
 }
+
+#[test]
+fn a_message_is_neither_work_on_the_container_nor_a_repair_that_was_tried() {
+    let notify = || Rung::Act(vec![Deed::Notify]);
+    let told_at = |record: &Record| -> Vec<(bool, f64)> {
+        let said = |what: &world::What| matches!(what, world::What::Said { .. });
+        record.world.effects().iter().map(|effect| (said(&effect.what), world::second(effect.at))).collect()
+    };
+    // Right after the message a person stops the container: that is not our doing, and the restart waits.
+    let stopped = calm(vec![notify(), Rung::Wait(10)], Cure::Nothing, None, vec![(6, 90, Trouble::Stopped(0))]);
+    let record = process::run(&stopped);
+    assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+    let done = told_at(&record);
+    assert!(matches!(done[..], [(true, _), (false, restarted)] if restarted >= 96.0), "{done:?}\n{}", told(&record));
+
+    // One incident told somebody and was left to a person: another one about the same container goes on.
+    let one = calm(vec![notify()], Cure::Nothing, None, Vec::new());
+    let firings = vec![one.firings[0].clone(), Firing { at: 100, ..one.firings[0].clone() }];
+    let record = process::run(&Plan { firings, ..one });
+    assert_eq!(rules::broken(&record), Vec::<String>::new(), "{}", told(&record));
+    let done = told_at(&record);
+    assert!(matches!(done[..], [(true, _), (true, second)] if second < 150.0), "{done:?}\n{}", told(&record));
+}

@@ -196,7 +196,7 @@ mod tests {
 
     impl Other for BTreeMap<String, serde_json::Value> {
         fn other(&self) -> Self {
-            self.iter().map(|(name, _)| (name.clone(), false.into())).collect()
+            self.keys().map(|name| (name.clone(), false.into())).collect()
         }
     }
 

@@ -131,7 +131,10 @@ async fn look_before(eyes: &dyn Eyes, task: &Task<'_>) -> Result<(), String> {
         None => changed(format!("the container that was {} is gone", task.target)),
         Some(now) if now.target != *task.target => changed(format!("{} was renamed to {}", task.target, now.target)),
         Some(now) if now.started_at != task.started_at => {
-            changed(format!("{} was started by somebody else at {} (it is {})", task.target, now.started_at, now.state))
+            let (target, at, state) = (task.target, &now.started_at, &now.state);
+            changed(format!(
+                "{target} was started at {at}, by somebody else or by an earlier action of this act (it is {state}),"
+            ))
         }
         Some(now) => match now.protected {
             Some(why) => Err(format!("protected target: {} must not be touched: {why}", task.target)),

@@ -105,7 +105,7 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         json!([{"kind": "alertmanager.silence", "about": "local/web", "matchers": matchers, "ms": "1000", "comment": ""}])
     };
     vec![
-        ("a key that there is not", json!({"decision": decision, "scrpt": []}), "'scrpt' was unexpected"),
+        ("a key that there is not", json!({"decision": decision, "scrpt": []}), "there is no setting `scrpt`"),
         ("a key that is missing", json!({"script": []}), "\"decision\" is a required property"),
         ("text where a list belongs", json!({"decision": decision, "script": "x"}), "/script: "),
         ("a step that there is not", json!({"decision": decision, "script": [{"do": "dance"}]}), "/script/0"),
@@ -115,7 +115,7 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         ("a word that there is not", values(json!({"word": "blue"})), "/values/word: \"blue\" is not"),
         ("a number among texts", values(json!({"names": ["a", 3]})), "/values/names/1: 3 is not of type"),
         ("text among numbers", values(json!({"table": {"a": "x"}})), "/values/table/a: \"x\" is not of type"),
-        ("a key inside that there is not", values(json!({"txt": ""})), "'txt' was unexpected"),
+        ("a key inside that there is not", values(json!({"txt": ""})), "there is no setting `txt`"),
         ("what the schema cannot say", wait("soon"), "`soon` is no number of milliseconds"),
         ("what the schema cannot say, in a step", past("-1"), "`-1` is no number of milliseconds"),
         (

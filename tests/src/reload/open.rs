@@ -202,7 +202,7 @@ async fn holds_windows_and_what_brakes_have_counted_outlive_a_reload() {
     let (braked, held, windowed) = (service(), service(), service());
     let mut setup = Setup::restarts(&braked.name).policy_line("limits: {deadline: 10s}");
     setup.policy = setup.policy.replace(&format!("local/{}", braked.name), "local/paramedic-test-*");
-    setup.policy = setup.policy.replace("cooldown: 1s", "cooldown: 10m, actions: 50 per 1h, storm_share: 100%");
+    setup.policy = setup.policy.replace("cooldown: 1s", "cooldown: 10m, storm_share: 100%, actions: 50 per 1h, concurrent: 3");
     setup.policy = setup.policy.replace("within: 40s, stable: 2s", "within: 2s, stable: 1s");
     setup.policy = setup.policy.replace("grace_seconds: 1", "grace_seconds: 1, restarts: 3");
     let window =

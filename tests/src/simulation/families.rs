@@ -27,7 +27,13 @@ pub(super) fn hold(entries: &[Entry], world: &World, ended: bool, wrong: &mut Ve
             wrong.push(format!("6: {} of {} never ended", intent.action, second(intent.intended)));
         }
         persons_pause_wins(intent, world, wrong);
-        told_truly(intent, world, wrong);
+        // Of two of the same in one act nobody can tell which effect was whose.
+        let twin = |other: &Intent<'_>| {
+            (other.incident, other.action) == (intent.incident, intent.action) && other.number != intent.number
+        };
+        if !all.iter().any(twin) {
+            told_truly(intent, world, wrong);
+        }
     }
     if world.effects().iter().any(|effect| effect.what == What::Expired(PERSONS_SILENCE.to_owned())) {
         wrong.push("9: a person's silence was ended".to_owned());
