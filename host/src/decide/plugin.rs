@@ -180,16 +180,17 @@ impl Plugin {
         };
         let began = Instant::now();
         let limits = Limits { memory: limits.memory.min(MAX_MEMORY), ..limits.clone() };
-        let mut store = self.sandbox.store(Some(brief.clone()), &self.manifest.lookups, &limits);
+        let store = self.sandbox.store(Some(brief.clone()), &self.manifest.lookups, &limits);
         let (notes, record, slow) = (store.data().notes.clone(), store.data().record.clone(), store.data().slow.clone());
         if limits.memory > QUICKLY_MOVED {
             let _first = slow.set(tokio::runtime::Handle::current());
         }
         let pre = self.pre.clone();
+        // The place is free again when the sandbox is gone, and not before, even if nobody waits for it any longer: what stands first goes first.
+        let held = (store, place);
         let call = async move {
-            // The place is free again when the sandbox is gone, even if nobody waits for it any longer.
-            let _place = place;
-            call(&pre, &mut store).await
+            let mut held = held;
+            call(&pre, &mut held.0).await
         };
         let mut asking = pin!(self.sandbox.slow_lane.run(&slow, call.boxed()));
         let said = loop {

@@ -89,10 +89,12 @@ impl Cache {
         let mut bytes = 0_u64;
         for (unused, length, path) in files {
             let kept = path.extension().is_some_and(|end| end == KEPT);
-            bytes = bytes.saturating_add(length);
-            if unused > if kept { UNUSED } else { UNFINISHED } || bytes > MAX_BYTES {
+            let with_it = bytes.saturating_add(length);
+            if unused > if kept { UNUSED } else { UNFINISHED } || with_it > MAX_BYTES {
                 // Somebody else may have done it.
                 let _ = std::fs::remove_file(path);
+            } else {
+                bytes = with_it;
             }
         }
     }
