@@ -1,6 +1,8 @@
 //! A plugin that does what its settings say, through the whole of the Rust SDK. Its twins in Python and JavaScript have to do the
 //! same: `tests/src/conformance.rs` asks all of them the same questions.
 #![allow(missing_docs)]
+// Whoever asks it is there in a component only.
+#![cfg_attr(not(target_family = "wasm"), allow(dead_code, unused_imports))]
 
 use std::time::Duration;
 
