@@ -167,7 +167,8 @@ fn a_new_rust_project_builds_and_passes_in_two_more_commands() {
     assert!(code == 2 && err.contains("heal-web is there already and not empty"), "{err}");
     std::fs::write(folder.path().join("heal-web/src/lib.rs"), "fn broken(").unwrap();
     let (code, _, err) = policy(folder.path(), &["build", "heal-web"]);
-    assert!(code == 2 && err.contains("it does not compile; what the compiler said stands above"), "{err}");
+    let said = err.contains("this file contains an unclosed delimiter") && err.contains("src/lib.rs:1");
+    assert!(code == 2 && said && err.contains("it does not compile; what the compiler said stands above"), "{err}");
     std::fs::remove_dir_all(folder.path().join("heal-web/dist")).unwrap();
     let (code, _, err) = policy(folder.path(), &["test", "heal-web"]);
     assert!(code == 2 && err.contains("run `paramedic policy build heal-web`"), "{err}");
@@ -196,7 +197,12 @@ fn new_projects_in_python_and_javascript_build_and_pass_too() {
     std::fs::write(&tool, told).unwrap();
     std::fs::write(folder.path().join("js/src/plugin.js"), "export const broken = (").unwrap();
     let (code, _, err) = policy(folder.path(), &["build", "js"]);
-    assert!(code == 2 && err.contains("it does not build; what the tools said stands above"), "{err}");
+    let said = err.contains("unexpected token in expression") && err.contains("/src/plugin.js:");
+    assert!(code == 2 && said && err.contains("it does not build; what the tools said stands above"), "{err}");
+    std::fs::write(folder.path().join("python/src/plugin.py"), "def broken(").unwrap();
+    let (code, _, err) = policy(folder.path(), &["build", "python"]);
+    let said = err.contains("SyntaxError: '(' was never closed") && err.contains("plugin.py\", line 1");
+    assert!(code == 2 && said && err.contains("it does not build; what componentize-py said stands above"), "{err}");
 }
 
 #[test]

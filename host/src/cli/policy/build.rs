@@ -157,10 +157,20 @@ fn artefact(said: &str, name: &str) -> Option<PathBuf> {
 /// Runs a tool in a folder, its errors and progress shown as they come, and gives what it wrote to stdout.
 async fn output(folder: &Path, tool: &str, args: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(tool);
-    command.args(args).current_dir(folder).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let ran = tokio::time::timeout(WITHIN, command.output()).await;
+    command
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        // Crash traces of their own would hide what they say about the author's code.
+        .env("RUST_BACKTRACE", "0")
+        .kill_on_drop(true);
+    // Not `output()`, which would keep for itself what the tool says.
+    let child = command.spawn().with_context(|| format!("{tool} cannot be run"))?;
+    let ran = tokio::time::timeout(WITHIN, child.wait_with_output()).await;
     let Ok(ran) = ran else { bail!("{tool} was ended: it took longer than {}", print_duration(WITHIN)) };
-    let ran = ran.with_context(|| format!("{tool} cannot be run"))?;
+    let ran = ran.with_context(|| format!("{tool} cannot be heard"))?;
     ensure!(ran.status.success(), "{tool} {} failed ({})", args.first().copied().unwrap_or_default(), ran.status);
     Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }
