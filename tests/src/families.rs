@@ -209,44 +209,42 @@ fn watching(gate: &Gate) -> String {
     format!("alertmanager: {}\nnotify: {{alertmanager: false}}\n", gate.url)
 }
 
+/// Kills the server at that moment of its request to the real Alertmanager and starts it again. Gives what it tells when it has gone through
+/// these rules, and the states of the silences by then.
+async fn cut_off(method: Method, moment: Moment, rules: &str) -> (String, Vec<String>) {
+    let alertmanager = start_alertmanager("").await.unwrap();
+    let gate = Gate::before(&alertmanager).await;
+    gate.hold(Some((method, moment)));
+    let mut station = Station::new(&watching(&gate), MAY_QUIET, &format!("{rules}  - escalate: nothing more\n"), None);
+    fires(&alertmanager).await;
+    gate.until_held().await;
+    station.kill();
+    gate.hold(None);
+    station.start_again();
+    let told = station.until_told("nothing more", 90).await;
+    (told, silences(&alertmanager).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silence_that_was_cut_off_is_found_by_its_comment_and_never_made_twice() {
     for (moment, words, made) in
         [(Moment::After, "it took place: silence ", 1), (Moment::Before, "it did not take place: there is no such silence", 0)]
     {
-        let alertmanager = start_alertmanager("").await.unwrap();
-        let gate = Gate::before(&alertmanager).await;
-        gate.hold(Some((Method::POST, moment)));
-        let mut station = Station::new(&watching(&gate), MAY_QUIET, &format!("{QUIET}  - escalate: nothing more\n"), None);
-        fires(&alertmanager).await;
-        gate.until_held().await;
-        station.kill();
-        gate.hold(None);
-        station.start_again();
-        let told = station.until_told("nothing more", 90).await;
+        let (told, silences) = cut_off(Method::POST, moment, QUIET).await;
         assert!(told.contains(&format!("Action 1 interrupted: {words}")), "{moment:?}: {told}");
-        assert_eq!(silences(&alertmanager).await.len(), made, "{moment:?}: {told}");
+        assert_eq!(silences.len(), made, "{moment:?}: {told}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_silence_that_was_cut_off_is_looked_up() {
+    let rules = format!("{QUIET}  - expire_silences:\n");
     for (moment, words, state) in
         [(Moment::After, "it took place: ended: ", "expired"), (Moment::Before, "it did not take place: still there: ", "active")]
     {
-        let alertmanager = start_alertmanager("").await.unwrap();
-        let gate = Gate::before(&alertmanager).await;
-        gate.hold(Some((Method::DELETE, moment)));
-        let rules = format!("{QUIET}  - expire_silences:\n  - escalate: nothing more\n");
-        let mut station = Station::new(&watching(&gate), MAY_QUIET, &rules, None);
-        fires(&alertmanager).await;
-        gate.until_held().await;
-        station.kill();
-        gate.hold(None);
-        station.start_again();
-        let told = station.until_told("nothing more", 90).await;
+        let (told, silences) = cut_off(Method::DELETE, moment, &rules).await;
         assert!(told.contains(&format!("Action 2 interrupted: {words}")), "{moment:?}: {told}");
-        assert_eq!(silences(&alertmanager).await, [state], "{moment:?}: {told}");
+        assert_eq!(silences, [state], "{moment:?}: {told}");
     }
 }
 
